@@ -1,0 +1,124 @@
+"""Update -> Event: what Telegram says, in the words that the two bots share."""
+
+import re
+from typing import Any
+
+from telegram import Bot, CallbackQuery, MaybeInaccessibleMessage, Message, Update, User
+from telegram.constants import ChatMemberStatus, ChatType
+from telegram.error import BadRequest, Forbidden
+
+from bots.chat.types import MAX_ATTACHMENT_BYTES, Event, Person, Place
+
+# The kinds of updates that we ask for. Edited messages are not among them: a command is said once.
+ALLOWED_UPDATES = ("message", "callback_query")
+
+# Keyboards for right-to-left writing put invisible marks before the slash.
+_INVISIBLE = "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+_COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]{1,64}))?(?![A-Za-z0-9_/@])")
+
+
+def chat_key(raw: dict[str, Any]) -> str:
+    """The chat within which the order of updates is kept; an update without a chat is its person's."""
+    for content in raw.values():
+        if isinstance(content, dict):
+            message = content.get("message")
+            chat = (message if isinstance(message, dict) else content).get("chat")
+            for holder in (chat, content.get("from")):
+                if isinstance(holder, dict) and "id" in holder:
+                    return str(holder["id"])
+    return f"update:{raw.get('update_id')}"
+
+
+async def read(update: Update, bot: Bot) -> Event | None:
+    """The Event in an update, with the picture fetched; None when there is none for us. Network failures of the fetch are raised.
+
+    Ignored: other bots, channels and anonymous administrators (they all speak with one shared id, which must not own a wallet), commands
+    for other bots, service messages and stickers.
+    """
+    if update.callback_query is not None:
+        return _press(update.update_id, update.callback_query)
+    message = update.message
+    if message is None or message.from_user is None or message.from_user.is_bot or message.sender_chat is not None:
+        return None
+    said = (message.text or message.caption or "").strip()
+    command, addressee, argument = _command(said)
+    if addressee and addressee.lower() != bot.username.lower():
+        return None
+    if not said and message.media_group_id is not None:
+        return None  # the first picture of an album carries its words
+    ours = command is not None or message.chat.type == ChatType.PRIVATE or _is_reply_to(message, bot)
+    attachment = await _fetch(message, bot) if ours else None
+    if not said and attachment is None:
+        return None
+    return Event(
+        id=str(update.update_id),
+        platform="telegram",
+        person=_person(message.from_user),
+        place=_place(message),
+        command=command,
+        argument=argument,
+        text=said if command is None else "",
+        attachment=attachment,
+        message=str(message.message_id),
+    )
+
+
+async def is_admin(bot: Bot, chat: str, person: str) -> bool:
+    """Whether the person administers the group now. False where Telegram does not know them; network failures are raised."""
+    try:
+        member = await bot.get_chat_member(chat, int(person))
+    except (BadRequest, Forbidden):
+        return False
+    return member.status in (ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR)
+
+
+def _press(update_id: int, query: CallbackQuery) -> Event | None:
+    if query.message is None or not query.data:
+        return None
+    return Event(
+        id=str(update_id),
+        platform="telegram",
+        person=_person(query.from_user),
+        place=_place(query.message),
+        action=query.data,
+        message=str(query.message.message_id),
+    )
+
+
+def _command(said: str) -> tuple[str | None, str, str]:
+    """Name, addressed bot and argument; no name in a plain text."""
+    match = _COMMAND.match(said.lstrip(_INVISIBLE))
+    if match is None:
+        return None, "", ""
+    return match[1].lower(), match[2] or "", match.string[match.end() :].strip()
+
+
+def _person(user: User) -> Person:
+    return Person(str(user.id), user.full_name, user.language_code)
+
+
+def _place(message: MaybeInaccessibleMessage) -> Place:
+    chat = message.chat
+    private = chat.type == ChatType.PRIVATE
+    return Place(chat=str(chat.id), private=private, community=None if private else str(chat.id))
+
+
+def _is_reply_to(message: Message, bot: Bot) -> bool:
+    replied = message.reply_to_message
+    return replied is not None and replied.from_user is not None and replied.from_user.id == bot.id
+
+
+async def _fetch(message: Message, bot: Bot) -> bytes | None:
+    """The largest size of the photo, or the picture sent as a file, that is within the limit; None where there is none."""
+    sizes = [(size.file_size or 0, size.file_id) for size in message.photo]
+    if (document := message.document) is not None and (document.mime_type or "").startswith("image/"):
+        sizes.append((document.file_size or 0, document.file_id))
+    fitting = [size for size in sizes if size[0] <= MAX_ATTACHMENT_BYTES]
+    if not fitting:
+        return None
+    try:
+        file = await bot.get_file(max(fitting)[1])
+        data = bytes(await file.download_as_bytearray())
+    except BadRequest:
+        return None
+    return data if len(data) <= MAX_ATTACHMENT_BYTES else None

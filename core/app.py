@@ -1,0 +1,215 @@
+"""The App: settings become database, vault, blobs, providers; and the use cases that reach beyond one transaction."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TypeVar
+
+from core.blobs import Blobs
+from core.catalog import Catalog, load_catalog
+from core.config import Settings
+from core.db import HOUR, SECOND, Coalescer, Database
+from core.errors import Misconfigured, Refusal
+from core.generations.audit import audit_generations
+from core.generations.models import Order, Settlement, Submitted, Wish
+from core.generations.rules import check
+from core.generations.settle import SettleRules, settle_many
+from core.generations.submit import submit_many
+from core.hints import Hints, open_hints
+from core.ledger.audit import Finding, audit_ledger, figures
+from core.ledger.models import GRANTS, Leg, Posting, wallet
+from core.providers.base import Provider
+from core.resources.errors import KeyOfAnother, NotAKey
+from core.resources.models import Resource
+from core.resources.rules import may_lend
+from core.unit_of_work import UnitOfWork
+from core.users.models import Identity, Role
+from core.vault.keyring import Keyring, keyring_file
+from core.vault.models import MAX_SECRET
+from core.vault.secret import Secret
+from core.vault.service import Vault, open_vault
+
+T = TypeVar("T")
+MAX_BATCH = 200
+"""Items of one coalesced transaction at most."""
+
+GENERATIONS, INBOX, OUTBOX, PROBES = "generations", "inbox", "outbox", "probes"
+"""Topics of wake-ups."""
+
+
+def now() -> int:
+    """The one clock: microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit proved (findings without breaches) and the figures that it saw."""
+
+    findings: list[Finding]
+    figures: dict[str, int]
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything was proved."""
+        return not any(finding.breaches for finding in self.findings)
+
+
+class App:
+    """Share one per process. Made by `open_app`."""
+
+    def __init__(
+        self, settings: Settings, database: Database, hints: Hints, blobs: Blobs, vault: Vault, catalog: Catalog, providers: Mapping[str, Provider]
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.hints = hints
+        self.blobs = blobs
+        self.vault = vault
+        self.catalog = catalog
+        self.providers = providers
+        self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
+        self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
+        self._settle_rules = SettleRules(settings.miner_percent, settings.earnings_hold_hours * HOUR, settings.tries_per_generation)
+
+    @staticmethod
+    def now() -> int:
+        """Microseconds since 1970; read it once per unit of work."""
+        return now()
+
+    def today(self) -> date:
+        """The current day, UTC: what is on sale depends on it."""
+        return datetime.fromtimestamp(now() / SECOND, UTC).date()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[UnitOfWork]:
+        """One transaction that may write."""
+        async with self.database.begin() as connection:
+            yield UnitOfWork(connection, now())
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[UnitOfWork]:
+        """For reading alone."""
+        async with self.database.read() as connection:
+            yield UnitOfWork(connection, now())
+
+    async def run(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """`work` in one transaction, run again when the database asks for that."""
+        return await self.database.run(lambda connection: work(UnitOfWork(connection, now())))
+
+    def price(self, wish: Wish) -> tuple[Wish, int]:
+        """A checked wish and the most that it costs, in milli-credits. Raises BadPrompt, UnknownModel, BadParameter."""
+        checked, _, price = check(wish, self.catalog, self.today())
+        return checked, price
+
+    async def submit(self, order: Order) -> Submitted:
+        """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""
+        submitted = await self._submits(order)
+        await self.hints.wake(GENERATIONS)
+        return submitted
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Settles a lease, together with whatever is settled at the same time; whether it won."""
+        won = await self._settles(settlement)
+        await self.hints.wake(OUTBOX)
+        await self.hints.wake(GENERATIONS)  # a slot is free
+        return won
+
+    async def hand_over(self, resource: Resource, secret: Secret, token: str | None = None) -> Resource:
+        """Takes a miner's key: checks its shape, seals it, and only then stores it and asks for a probe.
+
+        `token` is the one-time link that it came by, which is used up. Raises NotAKey, KeyOfAnother, DuplicateSecret, LinkExpired,
+        NotAllowedNow, LendingRefused.
+        """
+        rule = may_lend(self.catalog, resource.provider)
+        text = secret.reveal().strip()
+        if not text.isascii() or not text.isprintable() or " " in text or not 8 <= len(text) <= MAX_SECRET:
+            raise NotAKey(provider=rule.name, shape=rule.key_shape)
+        matching = self.providers_of_key(text)
+        if resource.provider not in matching:
+            if matching:
+                raise KeyOfAnother(provider=rule.name, other=self.catalog.providers[matching[0]].name)
+            raise NotAKey(provider=rule.name, shape=rule.key_shape)
+        version = resource.key_version + 1
+        sealed = self.vault.seal(Secret(text), subject=resource.subject, provider=resource.provider, version=version)
+
+        async def keep(work: UnitOfWork) -> Resource:
+            if token is not None:
+                await work.resources.use_link(token)
+            await work.resources.keep_key(resource, sealed)
+            await work.users.add_role(resource.owner_id, Role.MINER)
+            return await work.resources.get(resource.id)
+
+        kept = await self.run(keep)
+        await self.hints.wake(PROBES)
+        return kept
+
+    def providers_of_key(self, text: str) -> list[str]:
+        """Whose keys have this shape, by provider id."""
+        return [name for name, provider in self.providers.items() if provider.looks_like_key(text)]
+
+    async def grant(self, user_id: int, amount: int, key: str) -> None:
+        """Gives Credits out of nothing but the operator's word; `key` makes it once."""
+        legs = (Leg(GRANTS, -amount), Leg(wallet(user_id), amount))
+        await self.run(lambda work: work.ledger.post(Posting(key, "grant", legs)))
+
+    async def audit(self) -> Audit:
+        """Proves the books from one snapshot of the database."""
+        async with self.database.snapshot() as connection:
+            return Audit(await audit_ledger(connection) + await audit_generations(connection), await figures(connection))
+
+    async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
+        limits = {"minutes": self.settings.generation_minutes, "queued_per_user": self.settings.queued_per_user}
+        return await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **limits))
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        return await self.database.run(lambda connection: settle_many(connection, settlements, now=now(), rules=self._settle_rules))
+
+    async def _make_admins(self) -> None:
+        for platform, person in self.settings.admin_identities:
+            chat = f"dm:{person}" if platform == "discord" else person if platform == "telegram" else ""
+
+            async def make(work: UnitOfWork, identity: Identity = Identity(platform, person, person, chat)) -> None:
+                user = await work.users.resolve(identity)
+                await work.users.add_role(user.id, Role.ADMIN)
+
+            await self.run(make)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        await self._submits.close()
+        await self._settles.close()
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The key-encryption keys: `VAULT_KEYS`, or the file in `DATA_DIR` in the embedded size. Raises Misconfigured."""
+    text = settings.vault_keys.get_secret_value()
+    if not text:
+        if not settings.embedded:
+            raise Misconfigured(setting="VAULT_KEYS", problem="is needed when several processes share a database")
+        text = keyring_file(settings.data_dir / "keyring")
+    return Keyring(text)
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, providers: Mapping[str, Provider]) -> AsyncIterator[App]:
+    """Everything of one process, open; closed at the end of the block. The schema must be at head.
+
+    `providers` are made by the caller; the worker calls them, the others only ask for the shape of their keys.
+    """
+    async with AsyncExitStack() as stack:
+        catalog = load_catalog(settings.catalog_file)
+        database = Database(settings.sqlalchemy_url)
+        stack.push_async_callback(database.close)
+        blobs = Blobs(settings.blob_location)
+        stack.callback(blobs.close)
+        vault = await open_vault(database, keyring(settings))
+        hints = await stack.enter_async_context(open_hints(settings.redis_url))
+        app = App(settings, database, hints, blobs, vault, catalog, providers)
+        stack.push_async_callback(app.close)
+        await app._make_admins()  # noqa: SLF001  # its own factory
+        yield app
+
+

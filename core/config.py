@@ -1,0 +1,138 @@
+"""Settings, from the environment or `.env`, prefix `AETHERFLOW_`. An unknown name is an error, and so is a half-configured part.
+
+Everything that may be limited by choice is named here or beside its only user; docs/reference.md lists all of it and a test compares.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import Misconfigured
+
+PREFIX = "AETHERFLOW_"
+
+
+class Settings(BaseSettings):
+    """All settings. Secrets are `SecretStr`: their values do not show in a repr, a log or a traceback."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: Path = Path("var")
+    database_url: str = ""
+    redis_url: str = ""
+    blob_url: str = ""
+    public_url: str = "http://127.0.0.1:8000"
+    catalog_file: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    vault_keys: SecretStr = SecretStr("")
+    jwt_secret: SecretStr = SecretStr("")
+    admins: str = ""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=0, le=65535)
+
+    telegram_token: SecretStr = SecretStr("")
+    telegram_api_url: str = "https://api.telegram.org"
+    telegram_mode: Literal["polling", "webhook"] = "polling"
+    telegram_webhook_secret: SecretStr = SecretStr("")
+    discord_token: SecretStr = SecretStr("")
+    discord_api_url: str = "https://discord.com/api/v10"
+    discord_gateway_url: str = ""
+    discord_shards: int = Field(0, ge=0, le=10_000)
+
+    stability_api_url: str = "https://api.stability.ai"
+    openai_api_url: str = "https://api.openai.com"
+
+    commission_percent: int = Field(15, ge=0, le=100)
+    miner_percent: int = Field(85, ge=0, le=100)
+    royalty_percent: int = Field(5, ge=0, le=100)
+    earnings_hold_hours: int = Field(72, ge=0, le=24 * 365)
+
+    worker_slots: int = Field(1000, ge=1, le=10_000)
+    lease_seconds: float = Field(60.0, gt=0, le=3600)
+    sweep_seconds: float = Field(5.0, gt=0, le=600)
+    call_seconds: float = Field(120.0, gt=0, le=3600)
+    generation_minutes: int = Field(15, ge=1, le=24 * 60)
+    tries_per_generation: int = Field(4, ge=1, le=20)
+    running_per_user: int = Field(4, ge=1, le=1000)
+    queued_per_user: int = Field(500, ge=1, le=100_000)
+    resources_per_miner: int = Field(20, ge=1, le=1000)
+    handover_minutes: int = Field(10, ge=1, le=24 * 60)
+    events_per_minute: int = Field(60, ge=1, le=100_000)
+    sync_minutes: int = Field(15, ge=1, le=24 * 60)
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        if self.commission_percent + self.miner_percent != 100:
+            raise ValueError("MINER_PERCENT and COMMISSION_PERCENT must add up to 100")
+        if self.royalty_percent > self.commission_percent:
+            raise ValueError("ROYALTY_PERCENT comes out of the commission and must not exceed it")
+        if self.telegram_mode == "webhook" and not self.telegram_webhook_secret.get_secret_value():
+            raise ValueError("TELEGRAM_MODE=webhook needs TELEGRAM_WEBHOOK_SECRET")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Everything in one process on one machine: no Redis, and the database is the SQLite file."""
+        return not self.redis_url and self.sqlalchemy_url.startswith("sqlite")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """`DATABASE_URL` with the asynchronous driver named; the SQLite file in `DATA_DIR` when nothing is set."""
+        url = self.database_url or f"sqlite:///{self.data_dir / 'aetherflow.sqlite3'}"
+        scheme, _, rest = url.partition("://")
+        drivers = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg"}
+        return f"{drivers.get(scheme, scheme)}://{rest}"
+
+    @property
+    def blob_location(self) -> str:
+        """`BLOB_URL`, or the folder `blobs` in `DATA_DIR`."""
+        return self.blob_url or (self.data_dir.absolute() / "blobs").as_uri()
+
+    @property
+    def admin_identities(self) -> list[tuple[str, str]]:
+        """`ADMINS` as (platform, id). Raises Misconfigured for a malformed list."""
+        pairs = []
+        for item in filter(None, (part.strip() for part in self.admins.split(","))):
+            platform, _, person = item.partition(":")
+            if platform not in ("telegram", "discord", "email") or not person:
+                raise Misconfigured(setting="ADMINS", problem=f"{item!r} is not platform:id")
+            pairs.append((platform, person))
+        return pairs
+
+    def is_loopback(self, url: str) -> bool:
+        """Whether an address of the outside world is on this machine, as the sandbox's are."""
+        return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def load(environment: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Settings:
+    """Reads the settings once, at start-up. The environment wins over the file.
+
+    Raises Misconfigured with one problem per line, without values.
+    """
+    values: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        values |= {name: value for name, value in dotenv_values(env_file).items() if value is not None}
+    values |= os.environ if environment is None else environment
+    ours = {name[len(PREFIX) :].lower(): value for name, value in values.items() if name.startswith(PREFIX) and value != ""}
+    ours = {name: value for name, value in ours.items() if not name.startswith("test_")}
+    try:
+        return _FromMapping(**ours)
+    except ValidationError as error:
+        problems = "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise Misconfigured(setting="settings", problem=problems) from None
+
+
+class _FromMapping(Settings):
+    """Takes its values from the arguments alone: what is read and what wins is decided in `load`, in plain sight."""
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls, init_settings, **_others):  # type: ignore[no-untyped-def]  # the library's own signature
+        return (init_settings,)

@@ -1,0 +1,231 @@
+"""The database: one writer at a time on SQLite, many on PostgreSQL, one way to write for both.
+
+`commit` and `rollback` happen here and nowhere else. Times are integers, microseconds since 1970 in UTC (see docs/decisions/0003), so that
+both databases compare and subtract them alike.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import BigInteger, Integer, MetaData, TextClause, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+"""Row numbers: 64 bits; SQLite counts by itself only in a column called INTEGER."""
+
+Moment = BigInteger
+"""Microseconds since 1970-01-01T00:00Z."""
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+POOL_SIZE = 10
+READERS = 4
+LOCK_TIMEOUT_SECONDS = 10
+TRIES = 4
+TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "23505"})
+"""PostgreSQL's words for: serialization failure, deadlock, lock not available, and a unique key that another transaction committed first:
+run again, the same work finds that key and answers as for a replay."""
+
+
+class Database:
+    """An engine for writing and one for reading. Share one per process; `close()` at the end."""
+
+    def __init__(self, url: str) -> None:
+        self.dialect = make_url(url).get_backend_name()
+        if self.dialect == "sqlite":
+            self._writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=60)
+            self._reader = create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=60)
+            _configure_sqlite(self._writer, begin="BEGIN IMMEDIATE")
+            _configure_sqlite(self._reader, begin="BEGIN DEFERRED")
+        elif self.dialect == "postgresql":
+            self._writer = create_async_engine(
+                url,
+                pool_size=POOL_SIZE,
+                max_overflow=POOL_SIZE,
+                pool_pre_ping=False,
+                connect_args={"server_settings": {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "jit": "off"}},
+            )
+            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+        else:
+            raise ValueError(f"unsupported database: {self.dialect}")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction that may write: committed at the end of the block, rolled back when it raises."""
+        async with self._writer.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading. On PostgreSQL each statement sees its own moment."""
+        async with self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading in which every statement sees the same moment, for proofs."""
+        if self.dialect == "sqlite":
+            async with self.read() as connection:
+                yield connection
+            return
+        engine = self._writer.execution_options(isolation_level="REPEATABLE READ")
+        async with engine.begin() as connection:
+            yield connection
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        """`work` in one transaction, again from its beginning when the database asks for that. `work` must have no outward effect."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self.begin() as connection:
+                    return await work(connection)
+            except DBAPIError as error:
+                if attempt == TRIES or not is_transient(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._writer.dispose()
+        if self.dialect == "sqlite":
+            await self._reader.dispose()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed when it is simply run again (deadlock, lock time-out, busy)."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return state in TRANSIENT_STATES or "database is locked" in str(error.orig)
+
+
+class Coalescer(Generic[Item, Result]):
+    """Runs what many callers ask for at the same time as one batch: all that queued up while the batch before was committing.
+
+    A caller that is alone is a batch of one. Each caller gets its own answer; an answer that is an exception is raised to its caller. When a
+    batch fails as a whole, its items are run again one by one, so that the one that is to blame fails alone. A caller that goes away does
+    not stop its item. `run` answers in the order of its items.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], limit: int) -> None:
+        self._run = run
+        self._limit = limit
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: Item) -> Result:
+        """Queues the item and waits for its answer."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if self._runner is None or self._runner.done():
+            self._runner = loop.create_task(self._drain())  # owned here: held, and awaited by close()
+        return await future
+
+    async def close(self) -> None:
+        """Waits until everything asked for is done."""
+        if self._runner is not None:
+            await self._runner
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
+            for (_, future), answer in zip(batch, await self._answers([item for item, _ in batch]), strict=True):
+                if future.cancelled():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+
+    async def _answers(self, items: list[Item]) -> Sequence[Result | Exception]:
+        try:
+            return await self._run(items)
+        except Exception as error:  # noqa: BLE001  # whatever it was, it is raised to the callers below
+            if len(items) == 1:
+                return [error]
+        return [answer for item in items for answer in await self._answers([item])]
+
+
+def _configure_sqlite(engine: AsyncEngine, *, begin: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver opens no transaction by itself; `begin` below says which kind
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_SECONDS * 1000}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut too
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # a wiped key is overwritten, not only unlinked
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+class Rows:
+    """Many rows handed to one statement, as a table of its FROM: the set-based half of every hot step.
+
+    PostgreSQL gets one array per column, SQLite one JSON document; the statement text is the same however many rows there are, so that it
+    is prepared once.
+
+    >>> Rows("batch", id="bigint").source("postgresql")
+    'unnest(CAST(:batch_id AS bigint[])) AS batch(id)'
+    """
+
+    def __init__(self, name: str, **columns: str) -> None:
+        self.name = name
+        self.columns = columns
+
+    def source(self, dialect: str) -> str:
+        """The FROM item."""
+        if dialect == "postgresql":
+            arrays = ", ".join(f"CAST(:{self.name}_{column} AS {kind}[])" for column, kind in self.columns.items())
+            return f"unnest({arrays}) AS {self.name}({', '.join(self.columns)})"
+        fields = ", ".join(f"json_extract(value, '$[{i}]') AS {column}" for i, column in enumerate(self.columns))
+        return f"(SELECT {fields} FROM json_each(:{self.name})) AS {self.name}"
+
+    def parameters(self, dialect: str, rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+        """The bound values for `rows`, each with one value per column in order."""
+        if dialect == "postgresql":
+            listed = list(rows)
+            return {f"{self.name}_{column}": [row[i] for row in listed] for i, column in enumerate(self.columns)}
+        return {self.name: json.dumps([list(row) for row in rows])}
+
+
+@lru_cache(maxsize=1024)
+def statement(dialect: str, template: str, *rows: Rows) -> TextClause:
+    """A prepared text. `{name}` becomes the FROM item of the Rows of that name, `{for_update}` a row lock, `{skip_locked}` one that passes
+    over locked rows; SQLite needs neither, having one writer."""
+    locks = dialect == "postgresql"
+    places = {item.name: item.source(dialect) for item in rows}
+    return text(
+        template.format(
+            for_update="FOR UPDATE" if locks else "",
+            skip_locked="FOR UPDATE SKIP LOCKED" if locks else "",
+            **places,
+        )
+    )

@@ -1,0 +1,110 @@
+"""Pure decisions about generations: what may be asked, what it costs, how it is split, and what follows from an outcome."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import date
+
+from core.catalog import MAX_PROMPT, MAX_SEED, BadParameter, Catalog, Model
+from core.generations.errors import BadPrompt
+from core.generations.models import Order, OutcomeKind, Parameters, Settlement, State, Wish
+from core.ledger.models import FEES, Leg, pending
+from core.money import split
+from core.providers.base import Fault
+
+NEXT: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.QUEUED, State.DELIVERED, State.FAILED}),
+    State.DELIVERED: frozenset({State.DISPUTED}),
+    State.DISPUTED: frozenset({State.DELIVERED, State.REFUNDED}),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.REFUNDED: frozenset(),
+}
+"""The transition table of a generation's life."""
+
+_INVISIBLE = frozenset("\u200b\u200e\u200f\u2028\u2029\u2060\ufeff" + "\u202a\u202b\u202c\u202d\u202e" + "\u2066\u2067\u2068\u2069")
+"""Marks that turn the direction of text around or hide in it: they make a prompt read otherwise than it is."""
+
+
+def clean_prompt(text: str, *, flag: str = "prompt", may_be_empty: bool = False) -> str:
+    """A prompt as it is kept: normal form, trimmed. Raises BadPrompt when it is empty, too long, or has control or direction marks."""
+    cleaned = unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
+    if not cleaned and not may_be_empty:
+        raise BadPrompt(problem="empty", flag=flag)
+    if len(cleaned) > MAX_PROMPT:
+        raise BadPrompt(problem="long", flag=flag, length=len(cleaned), limit=MAX_PROMPT)
+    for each in cleaned:
+        if each in _INVISIBLE or (unicodedata.category(each) in ("Cc", "Cs", "Co") and each not in "\n\t"):
+            raise BadPrompt(problem="control", flag=flag, character=f"U+{ord(each):04X}")
+    return cleaned
+
+
+def check(wish: Wish, catalog: Catalog, today: date) -> tuple[Wish, Model, int]:
+    """The wish with its defaults filled in, its model, and its price in milli-credits.
+
+    Raises BadPrompt, UnknownModel, or BadParameter for the first flag that the model does not take.
+    """
+    defaults = {"generate": catalog.default_model, "edit": catalog.default_edit, "upscale": catalog.default_upscale}
+    model = catalog.find(wish.model or defaults[wish.operation], today)
+    if wish.operation not in model.operations:
+        able = sorted(each.id for each in catalog.sale(today).values() if wish.operation in each.operations)
+        raise BadParameter(flag="model", value=model.id, allowed=able, model=model.id)
+    prompt = clean_prompt(wish.prompt, may_be_empty=wish.operation == "upscale")
+    given = wish.parameters
+    negative = clean_prompt(given.negative, flag="no", may_be_empty=True)
+    _one_of("style", given.style, model.styles, model)
+    _one_of("quality", given.quality, tuple(model.qualities), model)
+    if model.ratios:
+        _one_of("ar", given.ratio, model.ratios, model)
+    if given.seed is not None:
+        _taken("seed", str(given.seed), model.seed, model)
+        if not 0 <= given.seed <= MAX_SEED:
+            raise BadParameter(flag="seed", value=str(given.seed), allowed=[f"0–{MAX_SEED}"], model=model.id)
+    if negative:
+        _taken("no", negative[:20], model.negative, model)
+    parameters = replace(given, negative=negative, quality=given.quality or model.default_quality)
+    return replace(wish, prompt=prompt, model=model.id, parameters=parameters), model, model.price_of(parameters.quality)
+
+
+def _one_of(flag: str, value: str | None, allowed: tuple[str, ...], model: Model) -> None:
+    if value is not None and value not in allowed:
+        raise BadParameter(flag=flag, value=value[:40], allowed=list(allowed), model=model.id)
+
+
+def _taken(flag: str, value: str, supported: bool, model: Model) -> None:
+    if not supported:
+        raise BadParameter(flag=flag, value=value, allowed=[], model=model.id)
+
+
+def content_of(order: Order) -> str:
+    """A digest of what is asked for; the same key with another content is refused."""
+    wish = order.wish
+    parts = [order.user_id, wish.model, wish.operation, wish.prompt, asdict(wish.parameters), wish.parent_id, order.price]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def split_price(price: int, owner_id: int, miner_percent: int) -> tuple[Leg, ...]:
+    """Who gets what of a captured price: the miner's share pending, the rest as fees. The parts always sum to the price."""
+    miner, fee = split(price, [miner_percent, 100 - miner_percent])
+    return (Leg(pending(owner_id), miner), Leg(FEES, fee))
+
+
+def tries_left(settlement: Settlement, tried: int, most: int, now: int, deadline: int) -> str | None:
+    """None when the generation goes back into the queue after a failed attempt; else why it has failed for good."""
+    if settlement.kind is OutcomeKind.REJECTED:
+        return "moderated"
+    if settlement.fault == Fault.BAD_REQUEST:
+        return "bad_request"
+    if now >= deadline:
+        return "too_late"
+    if tried >= most:
+        return "out_of_tries"
+    return None
+
+
+def capability(model: Model, parameters: Parameters) -> str:
+    """What a resource must be able to serve, with the quality where it has its own price: "openai:gpt-image-2@high"."""
+    return f"{model.capability}@{parameters.quality}" if model.qualities else model.capability

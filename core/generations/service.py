@@ -1,0 +1,100 @@
+"""Reading generations, and cancelling what still waits."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.address import Address
+from core.generations.errors import GenerationNotFound, NotDelivered, NotWaiting
+from core.generations.models import Generation, Parameters, State, attempts, generations
+from core.ledger.models import Release
+from core.ledger.service import Ledger, raise_first_refusal
+from core.mailbox.service import Mailbox
+
+PAGE = 10
+
+COLUMNS = tuple(
+    generations.c[name]
+    for name in (
+        "id", "key", "user_id", "parent_id", "model", "operation", "prompt", "parameters", "source_blob", "held", "paid", "state", "turn",
+        "fence", "created_at", "deadline", "finished_at", "reason", "blob", "media_type", "width", "height", "seed", "payer", "platform", "chat",
+    )
+)  # fmt: skip
+"""What `read` needs of a row."""
+
+
+class Generations:
+    """One transaction's view of the generations."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self._connection = connection
+        self._now = now
+
+    async def get(self, generation_id: int, user_id: int | None = None) -> Generation:
+        """Raises GenerationNotFound, also when it is not `user_id`'s."""
+        here = generations.c.id == generation_id
+        if user_id is not None:
+            here &= generations.c.user_id == user_id
+        row = (await self._connection.execute(select(*COLUMNS).where(here))).mappings().first()
+        if row is None:
+            raise GenerationNotFound(generation=generation_id)
+        return read(row)
+
+    async def delivered(self, generation_id: int) -> Generation:
+        """One with a picture. Raises GenerationNotFound, NotDelivered."""
+        found = await self.get(generation_id)
+        if found.state is not State.DELIVERED or found.blob is None:
+            raise NotDelivered(generation=generation_id, state=found.state)
+        return found
+
+    async def waiting(self, user_id: int) -> list[Generation]:
+        """The user's queued generations, the newest first."""
+        query = select(*COLUMNS).where(generations.c.user_id == user_id, generations.c.state == State.QUEUED)
+        rows = await self._connection.execute(query.order_by(generations.c.id.desc()).limit(PAGE))
+        return [read(row) for row in rows.mappings()]
+
+    async def newest(self, user_id: int, limit: int = PAGE) -> list[Generation]:
+        """The user's newest generations in any state."""
+        query = select(*COLUMNS).where(generations.c.user_id == user_id).order_by(generations.c.id.desc()).limit(limit)
+        return [read(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def place(self, generation: Generation) -> int:
+        """Its place in line, 1 being next: how many queued ones for the same model have an earlier turn, and itself."""
+        ahead = (generations.c.state == State.QUEUED) & (generations.c.model == generation.model)
+        earlier = (generations.c.turn < generation.turn) | ((generations.c.turn == generation.turn) & (generations.c.id < generation.id))
+        return 1 + (await self._connection.scalar(select(func.count()).where(ahead, earlier)) or 0)
+
+    async def running_since(self, generation: Generation) -> int | None:
+        """When the current attempt began, in microseconds; None when none runs."""
+        query = select(attempts.c.started_at).where(attempts.c.generation_id == generation.id, attempts.c.finished_at.is_(None))
+        started: int | None = await self._connection.scalar(query.limit(1))
+        return started
+
+    async def cancel(self, generation_id: int, user_id: int) -> Generation:
+        """Cancels a generation that still waits, and gives the held Credits back. Raises GenerationNotFound, NotWaiting."""
+        found = await self.get(generation_id, user_id)
+        here = (generations.c.id == generation_id) & (generations.c.state == State.QUEUED)
+        values = {"state": State.CANCELLED, "finished_at": self._now}
+        if (await self._connection.execute(update(generations).where(here).values(**values))).rowcount != 1:
+            raise NotWaiting(generation=generation_id, state=found.state)
+        release = Release(f"cancel:{generation_id}", f"hold:{found.key}")
+        raise_first_refusal(await Ledger(self._connection, self._now).release_many([release]))
+        await Mailbox(self._connection, self._now).touch([found.subject])
+        return await self.get(generation_id)
+
+
+async def read_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Generation]:
+    """Generations by their business keys."""
+    rows = await connection.execute(select(*COLUMNS).where(generations.c.key.in_(keys)))
+    return {row["key"]: read(row) for row in rows.mappings()}
+
+
+def read(row: Mapping[str, Any]) -> Generation:
+    """A row as a Generation."""
+    values = {name: row[name] for name in Generation.__dataclass_fields__ if name not in ("parameters", "state", "address")}
+    address = Address(row["platform"], row["chat"]) if row["platform"] else None
+    return Generation(**values, parameters=Parameters(**json.loads(row["parameters"])), state=State(row["state"]), address=address)
+

@@ -1,0 +1,276 @@
+"""Settling: what became of leases, many in one transaction. Only the newest lease of a running generation wins, and only once."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import bindparam, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.db import SECOND
+from core.generations.models import Generation, Lease, OutcomeKind, Settlement, State, attempts, generations
+from core.generations.rules import split_price, tries_left
+from core.generations.service import COLUMNS, read
+from core.generations.submit import hold_key
+from core.ledger.models import Capture, Leg, Posting, Release, Step, earnings, pending
+from core.ledger.service import Ledger, raise_first_refusal
+from core.mailbox.models import Notice
+from core.mailbox.service import Mailbox
+from core.providers.base import Fault
+from core.resources.models import Health, HealthState, Resource, resources
+from core.resources.rules import day_and_month, on_outcome
+from core.resources.service import Resources, health_values
+from core.users.service import Users
+
+RELEASE_BATCH = 200
+EXPIRE_BATCH = 200
+
+
+@dataclass(slots=True)
+class _Book:
+    """What one batch writes."""
+
+    generations: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    touched: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRules:
+    """The settings that settling needs. `hold` in microseconds: how long earnings stay pending."""
+
+    miner_percent: int
+    hold: int
+    tries: int
+
+
+async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlement], *, now: int, rules: SettleRules) -> list[bool]:
+    """Whether each settlement won. A loser changes no money and no state: its lease had lapsed, or it settled before.
+
+    A delivered picture: capture, split, notice. A failure that another resource may mend: back into the queue. Else: release, and say why.
+    """
+    open_attempts = await _lock_attempts(connection, [each.lease for each in settlements])
+    rows = await _lock_generations(connection, [each.lease.generation.id for each in settlements])
+    lent = await Resources(connection, now).lock(sorted({each.lease.resource_id for each in settlements}))
+    healths = {id_: each.health for id_, each in lent.items()}
+    back: dict[int, dict[str, int]] = {}
+    book, answers = _Book(), []
+    for settlement in settlements:
+        lease = settlement.lease
+        key = (lease.generation.id, lease.fence)
+        won = key in open_attempts
+        answers.append(won)
+        if not won:
+            continue
+        open_attempts.discard(key)
+        healths[lease.resource_id] = _judge(healths[lease.resource_id], settlement, now)
+        _give_back(back.setdefault(lease.resource_id, _nothing()), settlement, now)
+        book.attempts.append(_attempt(settlement, now))
+        row = rows[lease.generation.id]
+        assert row["state"] == State.RUNNING and row["fence"] == lease.fence, row["id"]
+        _decide(book, settlement, row, now, rules)
+    await _write(connection, book, now)
+    changes = [{"row": id_, **used, **health_values(healths[id_])} for id_, used in sorted(back.items())]
+    if changes:
+        await Resources(connection, now).give_back(changes)
+    await _tell_owners(connection, lent, healths, back, now)
+    return answers
+
+
+def _decide(book: _Book, settlement: Settlement, row: Mapping[str, Any], now: int, rules: SettleRules) -> None:
+    lease, generation = settlement.lease, read(row)
+    if settlement.kind is OutcomeKind.DELIVERED:
+        shares = split_price(lease.price, lease.owner_id, rules.miner_percent)
+        book.steps.append(Capture(f"capture:{generation.id}", hold_key(generation.key), shares))
+        book.generations.append(
+            _change(
+                generation.id, State.DELIVERED, now, paid=lease.price, shares=json.dumps(shares), release_at=now + rules.hold,
+                blob=settlement.blob, media_type=settlement.media_type, width=settlement.width, height=settlement.height, seed=settlement.seed,
+            )
+        )  # fmt: skip
+        _result(book, generation)
+        return
+    reason = tries_left(settlement, len(json.loads(row["tried"])), rules.tries, now, generation.deadline)
+    if reason is None:
+        book.generations.append(_change(generation.id, State.QUEUED, None))
+        book.touched.append(generation.subject)
+        return
+    _fail(book, generation, reason, now)
+
+
+def _fail(book: _Book, generation: Generation, reason: str, now: int, kind: str = "release") -> None:
+    book.steps.append(Release(f"release:{generation.id}", hold_key(generation.key), kind))
+    book.generations.append(_change(generation.id, State.FAILED, now, reason=reason))
+    _result(book, generation)
+
+
+def _result(book: _Book, generation: Generation) -> None:
+    book.touched.append(generation.subject)
+    if generation.address is not None:
+        body = {"generation": generation.id}
+        book.notices.append(Notice(f"result:{generation.id}", generation.address, "result", body, generation.subject))
+
+
+_FACTS = ("paid", "shares", "release_at", "reason", "blob", "media_type", "width", "height", "seed")
+
+
+def _change(generation_id: int, state: State, finished_at: int | None, **facts: Any) -> dict[str, Any]:
+    values = {f"new_{name}": facts.get(name, 0 if name == "paid" else None) for name in _FACTS}
+    return {"row": generation_id, "new_state": state, "new_finished_at": finished_at, **values}
+
+
+def _judge(health: Health, settlement: Settlement, now: int) -> Health:
+    fault = Fault(settlement.fault) if settlement.fault else None
+    delivered = settlement.kind is OutcomeKind.DELIVERED
+    return on_outcome(
+        health, delivered=delivered, fault=fault, now=now / SECOND, seconds=settlement.seconds, retry_after=settlement.retry_after
+    )
+
+
+def _nothing() -> dict[str, int]:
+    return {"calls": 0, "unused_today": 0, "unused_this_month": 0}
+
+
+def _give_back(used: dict[str, int], settlement: Settlement, now: int) -> None:
+    """A slot is free again; Credits that were not earned go back to the day and month that they were taken from, if those still run."""
+    used["calls"] += 1
+    if settlement.kind is OutcomeKind.DELIVERED:
+        return
+    then, today = (day_and_month(moment / SECOND) for moment in (settlement.lease.started_at, now))
+    used["unused_today"] += settlement.lease.price if then[0] == today[0] else 0
+    used["unused_this_month"] += settlement.lease.price if then[1] == today[1] else 0
+
+
+def _attempt(settlement: Settlement, now: int) -> dict[str, Any]:
+    return {
+        "row": settlement.lease.generation.id,
+        "row_fence": settlement.lease.fence,
+        "new_finished_at": now,
+        "new_outcome": settlement.kind,
+        "new_fault": settlement.fault,
+        "new_cost": settlement.cost,
+        "new_reference": settlement.reference[:128],
+    }
+
+
+async def _lock_attempts(connection: AsyncConnection, leases: Sequence[Lease]) -> set[tuple[int, int]]:
+    """Which of the leases are still open; locked. Whoever closes an attempt has won it."""
+    keys = [(lease.generation.id, lease.fence) for lease in leases]
+    query = select(attempts.c.generation_id, attempts.c.fence).where(
+        tuple_(attempts.c.generation_id, attempts.c.fence).in_(keys), attempts.c.finished_at.is_(None)
+    )
+    ordered = query.order_by(attempts.c.generation_id, attempts.c.fence).with_for_update()
+    return {(id_, fence) for id_, fence in await connection.execute(ordered)}
+
+
+async def _lock_generations(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+    query = select(*COLUMNS, generations.c.tried).where(generations.c.id.in_(ids)).order_by(generations.c.id).with_for_update()
+    return {row["id"]: row for row in (await connection.execute(query)).mappings()}
+
+
+async def _write(connection: AsyncConnection, book: _Book, now: int) -> None:
+    if book.attempts:
+        here = (attempts.c.generation_id == bindparam("row")) & (attempts.c.fence == bindparam("row_fence"))
+        names = ("finished_at", "outcome", "fault", "cost", "reference")
+        await connection.execute(update(attempts).where(here).values(**{name: bindparam(f"new_{name}") for name in names}), book.attempts)
+    if book.generations:
+        names = ("state", "finished_at", *_FACTS)
+        here = generations.c.id == bindparam("row")
+        await connection.execute(update(generations).where(here).values(**{name: bindparam(f"new_{name}") for name in names}), book.generations)
+    if book.steps:
+        raise_first_refusal(await Ledger(connection, now).apply(book.steps))
+    mailbox = Mailbox(connection, now)
+    await mailbox.say(book.notices)
+    if book.touched:
+        await mailbox.touch(book.touched)
+
+
+async def _tell_owners(
+    connection: AsyncConnection, lent: Mapping[int, Resource], healths: Mapping[int, Health], changed: Mapping[int, Any], now: int
+) -> None:
+    """A miner hears at once when a key of theirs is out."""
+    out = [lent[id_] for id_ in changed if healths[id_].state is HealthState.OUT and lent[id_].health.state is not HealthState.OUT]
+    if not out:
+        return
+    addresses = await Users(connection, now).addresses(each.owner_id for each in out)
+    await Mailbox(connection, now).say(
+        [
+            Notice(
+                f"{each.subject}:out:{now}", addresses[each.owner_id], "resource_out", {"resource": each.id, "fault": healths[each.id].fault},
+                each.subject,
+            )
+            for each in out
+            if each.owner_id in addresses
+        ]
+    )  # fmt: skip
+
+
+async def lapsed(connection: AsyncConnection, now: int, limit: int) -> list[Settlement]:
+    """Leases whose worker is gone: what they became is unknown. Settle them as any other."""
+    query = (
+        select(attempts, resources.c.owner_id, resources.c.provider)
+        .join(resources, resources.c.id == attempts.c.resource_id)
+        .where(attempts.c.finished_at.is_(None), attempts.c.lease_until <= now)
+    )
+    rows = list((await connection.execute(query.order_by(attempts.c.lease_until).limit(limit))).mappings())
+    found = await _read(connection, [row["generation_id"] for row in rows])
+    leases = [
+        Lease(
+            found[row["generation_id"]], row["fence"], row["resource_id"], row["owner_id"], row["provider"], row["provider_model"], row["price"],
+            row["started_at"], row["lease_until"], None,
+        )
+        for row in rows
+    ]  # fmt: skip
+    return [Settlement(lease, OutcomeKind.UNKNOWN, Fault.TIMEOUT) for lease in leases]
+
+
+async def _read(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Generation]:
+    rows = await connection.execute(select(*COLUMNS).where(generations.c.id.in_(ids)))
+    return {row["id"]: read(row) for row in rows.mappings()}
+
+
+async def renew(connection: AsyncConnection, leases: Sequence[Lease], lease_until: int) -> None:
+    """The heartbeat: a living worker's leases go on."""
+    here = (attempts.c.generation_id == bindparam("row")) & (attempts.c.fence == bindparam("row_fence")) & attempts.c.finished_at.is_(None)
+    keys = sorted((lease.generation.id, lease.fence) for lease in leases)  # the order in which settling locks them
+    rows = [{"row": generation, "row_fence": fence} for generation, fence in keys]
+    await connection.execute(update(attempts).where(here).values(lease_until=lease_until), rows)
+
+
+async def give_up(connection: AsyncConnection, now: int, hopeless: Sequence[int] = ()) -> int:
+    """Fails queued generations that are too late, and those that nothing can ever serve; returns how many."""
+    too_late = generations.c.deadline <= now
+    where = or_(too_late, generations.c.id.in_(hopeless)) if hopeless else too_late
+    query = select(*COLUMNS).where(generations.c.state == State.QUEUED, where).order_by(generations.c.id).limit(EXPIRE_BATCH)
+    book = _Book()
+    for row in (await connection.execute(query.with_for_update(skip_locked=True))).mappings():
+        late = row["deadline"] <= now
+        _fail(book, read(row), "too_late" if late else "no_resource", now, kind="expire" if late else "release")
+    await _write(connection, book, now)
+    return len(book.generations)
+
+
+async def release_earnings(connection: AsyncConnection, now: int) -> int:
+    """Makes pending earnings spendable whose time has come; returns of how many generations."""
+    due = (generations.c.release_at <= now) & (generations.c.state == State.DELIVERED)
+    query = select(generations.c.id, generations.c.shares).where(due).order_by(generations.c.id).limit(RELEASE_BATCH)
+    rows = (await connection.execute(query.with_for_update(skip_locked=True))).all()
+    postings = [posting for id_, shares in rows if (posting := _release(id_, json.loads(shares))) is not None]
+    if postings:
+        raise_first_refusal(await Ledger(connection, now).post_many(postings))
+    if rows:
+        done = update(generations).where(generations.c.id.in_([id_ for id_, _ in rows])).values(release_at=None)
+        await connection.execute(done)
+    return len(rows)
+
+
+def _release(generation_id: int, shares: Sequence[tuple[str, int]]) -> Posting | None:
+    legs: list[Leg] = []
+    for account, amount in shares:
+        owner = account.split(":")[1]
+        if amount and owner.isdigit() and account == pending(int(owner)):
+            legs += (Leg(account, -amount), Leg(earnings(int(owner)), amount))
+    return Posting(f"released:{generation_id}", "release", tuple(legs)) if legs else None

@@ -1,0 +1,186 @@
+"""Hints between processes: wake-ups, rate limits and half-filled forms. Losing all of them loses nothing.
+
+In process by default, through Redis when there are several processes. A Redis that is down costs only speed: wake-ups are then found by the
+sweepers, limits admit, forms start again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+CHANNEL = "aetherflow:wake"
+REDIS_SECONDS = 2.0
+"""How long a hint may take before it is given up."""
+RECONNECT_SECONDS = 1.0
+MAX_REMEMBERED = 100_000
+
+log = structlog.get_logger(__name__)
+
+
+class Hints(Protocol):
+    """Share one per process."""
+
+    async def wake(self, topic: str) -> None:
+        """Tells every process that there may be work of a kind, such as "generations"."""
+
+    def on(self, topic: str) -> asyncio.Event:
+        """An event that is set on each wake-up; its one owner clears it."""
+
+    async def remember(self, key: str, value: str, seconds: int) -> None:
+        """Keeps a short text for a while; an empty value forgets it."""
+
+    async def recall(self, key: str) -> str:
+        """What was remembered; empty when there is nothing (any more)."""
+
+    async def admit(self, key: str, per_minute: int) -> bool:
+        """Counts one use of `key`; False when there were more than `per_minute` within the last minute."""
+
+
+class LocalHints:
+    """Everything within this process."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, list[asyncio.Event]] = defaultdict(list)
+        self._texts: dict[str, tuple[float, str]] = {}
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def wake(self, topic: str) -> None:
+        """See Hints."""
+        self.set(topic)
+
+    def set(self, topic: str) -> None:
+        """Sets the events of this process."""
+        for event in self._events[topic]:
+            event.set()
+
+    def set_all(self) -> None:
+        """Sets every event: something may have been missed."""
+        for topic in list(self._events):
+            self.set(topic)
+
+    def on(self, topic: str) -> asyncio.Event:
+        """See Hints."""
+        event = asyncio.Event()
+        self._events[topic].append(event)
+        return event
+
+    async def remember(self, key: str, value: str, seconds: int) -> None:
+        """See Hints."""
+        now = time.monotonic()
+        if len(self._texts) >= MAX_REMEMBERED:
+            self._texts = {name: kept for name, kept in self._texts.items() if kept[0] > now}
+        if value:
+            self._texts[key] = (now + seconds, value)
+        else:
+            self._texts.pop(key, None)
+
+    async def recall(self, key: str) -> str:
+        """See Hints."""
+        until, value = self._texts.get(key, (0.0, ""))
+        return value if until > time.monotonic() else ""
+
+    async def admit(self, key: str, per_minute: int) -> bool:
+        """See Hints."""
+        return await self._limiter.hit(RateLimitItemPerMinute(per_minute), key)
+
+
+class RedisHints:
+    """Across processes, through Redis or Valkey."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, decode_responses=True)
+        self._local = LocalHints()
+        self._storage = RedisStorage(url, implementation="redispy", connection_pool=self._redis.connection_pool)
+        self._limiter = MovingWindowRateLimiter(self._storage)
+
+    async def wake(self, topic: str) -> None:
+        """See Hints."""
+        self._local.set(topic)
+        try:
+            await self._redis.publish(CHANNEL, topic)
+        except (RedisError, OSError) as error:
+            log.warning("hint_lost", topic=topic, problem=type(error).__name__)
+
+    def on(self, topic: str) -> asyncio.Event:
+        """See Hints."""
+        return self._local.on(topic)
+
+    async def remember(self, key: str, value: str, seconds: int) -> None:
+        """See Hints."""
+        try:
+            if value:
+                await self._redis.set(f"aetherflow:{key}", value, ex=seconds)
+            else:
+                await self._redis.delete(f"aetherflow:{key}")
+        except (RedisError, OSError) as error:
+            log.warning("hint_lost", key=key, problem=type(error).__name__)
+
+    async def recall(self, key: str) -> str:
+        """See Hints."""
+        try:
+            return await self._redis.get(f"aetherflow:{key}") or ""
+        except (RedisError, OSError) as error:
+            log.warning("hint_lost", key=key, problem=type(error).__name__)
+            return ""
+
+    async def admit(self, key: str, per_minute: int) -> bool:
+        """See Hints."""
+        try:
+            return await self._limiter.hit(RateLimitItemPerMinute(per_minute), "aetherflow", key)
+        except (RedisError, OSError) as error:
+            log.warning("hint_lost", key=key, problem=type(error).__name__)
+            return True
+
+    async def listen(self) -> None:
+        """Receives the wake-ups of other processes until cancelled; reconnects by itself, and then wakes everyone once."""
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(CHANNEL)
+                    self._local.set_all()
+                    while True:
+                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+                        if message is not None:
+                            self._local.set(message["data"])
+            except (RedisError, OSError) as error:
+                log.warning("hints_disconnected", problem=type(error).__name__)
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self._redis.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_hints(redis_url: str) -> AsyncIterator[Hints]:
+    """The hints of this process: in process when `redis_url` is empty."""
+    if not redis_url:
+        yield LocalHints()
+        return
+    hints = RedisHints(redis_url)
+    listener = asyncio.get_running_loop().create_task(hints.listen())  # owned by this block, which ends it
+    try:
+        yield hints
+    finally:
+        listener.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listener
+        await hints.close()
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, at most so long; clears it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    event.clear()

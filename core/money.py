@@ -1,0 +1,50 @@
+"""Credits, as integers. One Credit is 1,000 milli-credits; no amount is ever a float."""
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+CREDIT = 1000
+"""Milli-credits in one Credit."""
+
+MAX_AMOUNT = 1_000_000_000 * CREDIT
+"""The largest amount of one movement: a thousand million Credits. Sums of millions of such legs still fit into 64 bits."""
+
+
+def format_credits(amount: int) -> str:
+    """Milli-credits as a plain decimal number of Credits without trailing zeros: 4500 -> "4.5", -20 -> "-0.02"."""
+    sign = "-" if amount < 0 else ""
+    whole, part = divmod(abs(amount), CREDIT)
+    return f"{sign}{whole}" + (f".{part:03d}".rstrip("0") if part else "")
+
+
+def parse_credits(text: str) -> int:
+    """A number that a person typed, in Credits, as milli-credits. Raises ValueError for anything else, more than 3 decimals included."""
+    try:
+        amount = Decimal(text.strip().replace(",", ".")) * CREDIT
+    except InvalidOperation:
+        raise ValueError(text) from None
+    if not amount.is_finite() or amount != amount.to_integral_value() or abs(amount) > MAX_AMOUNT:
+        raise ValueError(text)
+    return int(amount)
+
+
+def percent_of(amount: int, percent: int) -> int:
+    """`percent` of an amount, rounded up to a whole milli-credit. Both non-negative."""
+    return -(-amount * percent // 100)
+
+
+def split(amount: int, weights: Sequence[int]) -> list[int]:
+    """Divides an amount in proportion to weights by largest remainder: the parts are integers and always sum to the amount.
+
+    Equal remainders go to the earlier part. `amount` >= 0, weights >= 0 and not all zero.
+
+    >>> split(10_001, [85, 5, 10])
+    [8501, 500, 1000]
+    """
+    total = sum(weights)
+    assert amount >= 0 and total > 0 and min(weights) >= 0
+    parts = [amount * weight // total for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(amount * weights[i] % total), i))
+    for i in by_remainder[: amount - sum(parts)]:
+        parts[i] += 1
+    return parts

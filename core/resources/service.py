@@ -1,0 +1,260 @@
+"""Use cases of lending, within the caller's transaction. Times of rows in microseconds; of Health and Resource in seconds."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.catalog import ProviderRule
+from core.db import MINUTE, SECOND
+from core.providers.base import Probe
+from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, TooManyResources
+from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, handovers, resources
+from core.resources.rules import NEXT, day_and_month, on_probe, read_limits
+from core.vault.models import Sealed
+from core.vault.service import store, wipe
+
+HELD_STATES = (State.DRAFT, State.PROBING, State.READY, State.LISTED, State.PAUSED)
+PROBED_STATES = (State.PROBING, State.LISTED, State.PAUSED)
+PROBE_LEASE = 60 * SECOND
+OUT_RECHECK = 5 * MINUTE
+"""A resource that is out is probed again after so long, and after that at each sync."""
+MAX_LISTED = 5_000
+"""Resources that one scheduling decision looks at; more are a matter of sharding the market (docs/scale.md)."""
+PAGE = 50
+
+_LIMITS = tuple(Limits.__dataclass_fields__)
+
+
+class Resources:
+    """One transaction's view of what is lent."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self._connection = connection
+        self._now = now
+
+    async def draft(self, owner_id: int, rule: ProviderRule, locale: str, most: int) -> Resource:
+        """A resource whose owner has attested the provider's rule; the key is still to come. Raises TooManyResources."""
+        held = select(func.count()).where(resources.c.owner_id == owner_id, resources.c.state.in_(HELD_STATES))
+        if (await self._connection.scalar(held) or 0) >= most:
+            raise TooManyResources(limit=most)
+        row = {"owner_id": owner_id, "provider": rule.id, "state": State.DRAFT, "created_at": self._now, **asdict(Limits())}
+        attested = {"attested_rule": rule.rule_version, "attested_locale": locale, "attested_at": self._now}
+        new = await self._connection.scalar(insert(resources).values(**row, **attested).returning(resources.c.id))
+        assert new is not None
+        return await self.get(new)
+
+    async def get(self, resource_id: int, owner_id: int | None = None) -> Resource:
+        """Raises ResourceNotFound, also when it is not `owner_id`'s."""
+        mine = resources.c.id == resource_id
+        if owner_id is not None:
+            mine &= resources.c.owner_id == owner_id
+        row = (await self._connection.execute(select(resources).where(mine))).mappings().first()
+        if row is None:
+            raise ResourceNotFound(resource=resource_id)
+        return _resource(row, self._now)
+
+    async def list_of(self, owner_id: int) -> list[Resource]:
+        """What a user lends, the newest first, without what is withdrawn."""
+        query = select(resources).where(resources.c.owner_id == owner_id, resources.c.state.in_(HELD_STATES))
+        rows = await self._connection.execute(query.order_by(resources.c.id.desc()).limit(PAGE))
+        return [_resource(row, self._now) for row in rows.mappings()]
+
+    async def open_handover(self, resource_id: int, minutes: int) -> str:
+        """A one-time token for the secure form; earlier ones of the same resource end."""
+        token = secrets.token_urlsafe(32)
+        mine = handovers.c.resource_id == resource_id
+        await self._connection.execute(update(handovers).where(mine, handovers.c.used_at.is_(None)).values(used_at=self._now))
+        row = {"token_hash": _hash(token), "resource_id": resource_id, "expires_at": self._now + minutes * MINUTE}
+        await self._connection.execute(insert(handovers).values(**row))
+        return token
+
+    async def behind(self, token: str) -> Resource:
+        """The resource that a valid link is for. Raises LinkExpired."""
+        query = select(handovers.c.resource_id).where(
+            handovers.c.token_hash == _hash(token), handovers.c.used_at.is_(None), handovers.c.expires_at > self._now
+        )
+        found = await self._connection.scalar(query)
+        if found is None:
+            raise LinkExpired()
+        return await self.get(found)
+
+    async def use_link(self, token: str) -> None:
+        """Uses a link up. Raises LinkExpired when somebody was faster."""
+        mine = (handovers.c.token_hash == _hash(token)) & handovers.c.used_at.is_(None) & (handovers.c.expires_at > self._now)
+        if (await self._connection.execute(update(handovers).where(mine).values(used_at=self._now))).rowcount != 1:
+            raise LinkExpired()
+
+    async def keep_key(self, resource: Resource, sealed: Sealed) -> None:
+        """Stores a sealed key and asks for a probe. Raises NotAllowedNow, or DuplicateSecret when the key is in escrow elsewhere."""
+        values = {"key_version": sealed.version, "probe_at": self._now, "health": HealthState.HEALTHY, "fault": None, "models": None}
+        await self.move(resource, State.PROBING, **values)
+        await store(self._connection, sealed, self._now)
+
+    async def move(self, resource: Resource, state: State, **values: Any) -> None:
+        """Changes the state by compare-and-set. Raises NotAllowedNow where the transition table has no such step, or somebody was faster."""
+        allowed = state in NEXT[resource.state]
+        here = (resources.c.id == resource.id) & (resources.c.state == resource.state) & (resources.c.key_version == resource.key_version)
+        if not allowed or (await self._connection.execute(update(resources).where(here).values(state=state, **values))).rowcount != 1:
+            raise NotAllowedNow(resource=resource.id, state=resource.state, action=state)
+        if state in (State.WITHDRAWN, State.REVOKED):
+            await wipe(self._connection, resource.subject)
+
+    async def change(self, resource: Resource, answers: Mapping[str, str]) -> Resource:
+        """Sets price, limits, scope and label as the miner answered; lists a resource that was ready. Raises BadLimit, NotAllowedNow."""
+        if resource.state not in (State.READY, State.LISTED, State.PAUSED):
+            raise NotAllowedNow(resource=resource.id, state=resource.state, action="change")
+        values: dict[str, Any] = asdict(read_limits(answers, resource.limits))
+        if "scope" in answers:
+            values["scope"] = Scope(answers["scope"])
+        if "label" in answers:
+            values["label"] = answers["label"].strip()[:MAX_LABEL]
+        # What is under way was allowed by the old limits: the new ones never fall below what is used.
+        for name, used in (("day_limit", "day_used"), ("month_limit", "month_used"), ("max_concurrency", "in_flight")):
+            values[name] = case((resources.c[used] > values[name], resources.c[used]), else_=values[name])
+        await self._connection.execute(update(resources).where(resources.c.id == resource.id).values(**values))
+        if resource.state is State.READY:
+            await self.move(resource, State.LISTED)
+        return await self.get(resource.id)
+
+    async def lock_listed(self) -> list[Resource]:
+        """Every resource that may get work, locked in the order of their ids."""
+        query = select(resources).where(resources.c.state == State.LISTED).order_by(resources.c.id).limit(MAX_LISTED)
+        return [_resource(row, self._now) for row in (await self._connection.execute(query.with_for_update())).mappings()]
+
+    async def lock(self, resource_ids: Sequence[int]) -> dict[int, Resource]:
+        """Some resources in any state, locked in the order of their ids."""
+        query = select(resources).where(resources.c.id.in_(resource_ids)).order_by(resources.c.id).with_for_update()
+        return {row["id"]: _resource(row, self._now) for row in (await self._connection.execute(query)).mappings()}
+
+    async def reserve(self, taken: Mapping[int, tuple[int, int]], healths: Mapping[int, Health]) -> None:
+        """Takes (calls, milli-credits) from the limits of locked resources; the table's own checks refuse what would exceed them."""
+        day, month = day_and_month(self._now / SECOND)
+        table = resources.c
+        changes = [{"row": id_, "calls": n, "amount": amount, "state": healths[id_].state} for id_, (n, amount) in sorted(taken.items())]
+        statement = (
+            update(resources)
+            .where(table.id == bindparam("row"))
+            .values(
+                in_flight=table.in_flight + bindparam("calls"),
+                day_used=_same(table.day, day, table.day_used) + bindparam("amount"),
+                month_used=_same(table.month, month, table.month_used) + bindparam("amount"),
+                day=day,
+                month=month,
+                health=bindparam("state"),
+                last_chosen_at=self._now,
+            )
+        )
+        await self._connection.execute(statement, changes)
+
+    async def give_back(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """After settled calls: `row` (id), `calls`, `unused` milli-credits with the `day` and `month` that they were taken in, and `health`."""
+        table = resources.c
+        statement = (
+            update(resources)
+            .where(table.id == bindparam("row"))
+            .values(
+                in_flight=table.in_flight - bindparam("calls"),
+                day_used=table.day_used - bindparam("unused_today"),
+                month_used=table.month_used - bindparam("unused_this_month"),
+                health=bindparam("state"),
+                **{name: bindparam(f"new_{name}") for name in _HEALTH_COLUMNS},
+            )
+        )
+        await self._connection.execute(statement, list(changes))
+
+    async def take_probes(self, limit: int, sync_every: int) -> list[Resource]:
+        """Leases resources that are due for a look, and sets their next one."""
+        due = (resources.c.probe_at <= self._now) & resources.c.state.in_(PROBED_STATES)
+        query = select(resources).where(due).order_by(resources.c.probe_at).limit(limit).with_for_update(skip_locked=True)
+        found = [_resource(row, self._now) for row in (await self._connection.execute(query)).mappings()]
+        for resource in found:
+            wait = PROBE_LEASE if resource.state is State.PROBING else sync_every
+            if resource.health.state is HealthState.OUT:
+                wait = min(wait, OUT_RECHECK)
+            await self._connection.execute(update(resources).where(resources.c.id == resource.id).values(probe_at=self._now + wait))
+        return found
+
+    async def on_probed(self, resource: Resource, probe: Probe, served: frozenset[str]) -> Resource:
+        """Writes down what a probe said; a key that was waiting for it becomes ready, or is wiped and asked for again.
+
+        `served`: the provider's models that are on sale. Returns the resource as it is now.
+        """
+        current = await self.get(resource.id)
+        if current.key_version != resource.key_version or current.state not in PROBED_STATES:
+            return current
+        health = on_probe(current.health, probe.fault)
+        values: dict[str, Any] = {"health": health.state, "fault": health.fault}
+        if probe.fault is None:
+            values |= {"balance": probe.balance, "synced_at": self._now}
+            if probe.models is not None:
+                values["models"] = json.dumps(sorted(probe.models & served))
+        here = resources.c.id == resource.id
+        await self._connection.execute(update(resources).where(here).values(**values))
+        if current.state is State.PROBING:
+            if probe.fault is None:
+                await self.move(current, State.READY, probe_at=self._now)
+            elif health.state is HealthState.OUT or probe.fault == "bad_request":
+                await wipe(self._connection, resource.subject)
+                await self.move(current, State.DRAFT)
+        return await self.get(resource.id)
+
+    async def lose_model(self, resource: Resource, model: str, served: frozenset[str]) -> None:
+        """The provider says that this account has no such model."""
+        left = (resource.models if resource.models is not None else served) - {model}
+        await self._connection.execute(update(resources).where(resources.c.id == resource.id).values(models=json.dumps(sorted(left))))
+
+
+_HEALTH_COLUMNS = (
+    "fault", "cool_until", "back_off", "successes", "failures", "counted_at", "latency", "latency_deviation", "delivered", "recent",
+)  # fmt: skip
+
+
+def health_values(health: Health) -> dict[str, Any]:
+    """A Health as the parameters of `give_back`."""
+    return {
+        "state": health.state,
+        "new_fault": health.fault,
+        "new_cool_until": int(health.cool_until * SECOND),
+        "new_back_off": health.back_off,
+        "new_successes": health.successes,
+        "new_failures": health.failures,
+        "new_counted_at": int(health.counted_at * SECOND),
+        "new_latency": health.latency,
+        "new_latency_deviation": health.latency_deviation,
+        "new_delivered": health.delivered,
+        "new_recent": json.dumps([[round(at, 3), int(good)] for at, good in health.recent]),
+    }
+
+
+def _same(column: Any, current: int, used: Any) -> Any:
+    """What is used of the current day or month; a new one starts at zero."""
+    return case((column == current, used), else_=0)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _resource(row: Mapping[str, Any], now: int) -> Resource:
+    day, month = day_and_month(now / SECOND)
+    limits = Limits(*(row[name] for name in _LIMITS))
+    recent = tuple((at, bool(good)) for at, good in json.loads(row["recent"])) if row["recent"] != "[]" else ()
+    health = Health(
+        HealthState(row["health"]), row["fault"], row["cool_until"] / SECOND, row["back_off"], row["successes"], row["failures"],
+        row["counted_at"] / SECOND, row["latency"], row["latency_deviation"], row["delivered"], recent,
+    )  # fmt: skip
+    models = None if row["models"] is None else frozenset(json.loads(row["models"]))
+    return Resource(
+        row["id"], row["owner_id"], row["community_id"], row["provider"], row["label"], State(row["state"]), Scope(row["scope"]),
+        row["key_version"], models, limits, health, row["in_flight"],
+        limits.day_limit - (row["day_used"] if row["day"] == day else 0),
+        limits.month_limit - (row["month_used"] if row["month"] == month else 0),
+        row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
+    )  # fmt: skip
+

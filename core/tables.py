@@ -1,0 +1,11 @@
+"""Every table of the schema, for migrations: importing the models registers them with the one MetaData."""
+
+from core.db import metadata
+from core.generations import models as generations
+from core.ledger import models as ledger
+from core.mailbox import models as mailbox
+from core.resources import models as resources
+from core.users import models as users
+from core.vault import models as vault
+
+__all__ = ["generations", "ledger", "mailbox", "metadata", "resources", "users", "vault"]

@@ -1,0 +1,22 @@
+"""One transaction and the services that share it."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.generations.service import Generations
+from core.ledger.service import Ledger
+from core.mailbox.service import Mailbox
+from core.resources.service import Resources
+from core.users.service import Users
+
+
+class UnitOfWork:
+    """`now` (microseconds) is read once and is the same for everything that happens in it."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self.connection = connection
+        self.now = now
+        self.ledger = Ledger(connection, now)
+        self.mailbox = Mailbox(connection, now)
+        self.users = Users(connection, now)
+        self.resources = Resources(connection, now)
+        self.generations = Generations(connection, now)

@@ -1,0 +1,77 @@
+"""Users within the caller's transaction."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import insert, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.address import Address
+from core.users.errors import UserNotFound
+from core.users.models import MAX_NAME, Identity, Role, User, identities, users
+
+_USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
+
+
+class Users:
+    """One transaction's view of the users."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self._connection = connection
+        self._now = now
+
+    async def find(self, platform: str, external_id: str) -> User | None:
+        """The user behind an identity."""
+        query = select(*_USER).join(identities, identities.c.user_id == users.c.id)
+        row = (await self._connection.execute(query.where(identities.c.platform == platform, identities.c.external_id == external_id))).first()
+        return _user(row) if row else None
+
+    async def resolve(self, identity: Identity) -> User:
+        """The user behind an identity; a new one when it was never seen. Two first messages at once make one user."""
+        known = await self.find(identity.platform, identity.external_id)
+        if known is not None:
+            return known
+        name = identity.name.strip()[:MAX_NAME] or identity.external_id[:MAX_NAME]
+        row = insert(users).values(name=name, locale=identity.locale, roles=int(Role.CREATOR), created_at=self._now).returning(*_USER)
+        user = _user((await self._connection.execute(row)).one())
+        insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        values = {"platform": identity.platform, "external_id": identity.external_id, "chat": identity.chat}
+        link = insert_(identities).values(**values, user_id=user.id, created_at=self._now).on_conflict_do_nothing()
+        if (await self._connection.execute(link.returning(literal_column("1")))).first() is not None:
+            return user
+        await self._connection.execute(users.delete().where(users.c.id == user.id))
+        winner = await self.find(identity.platform, identity.external_id)
+        assert winner is not None
+        return winner
+
+    async def get(self, user_id: int) -> User:
+        """Raises UserNotFound."""
+        row = (await self._connection.execute(select(*_USER).where(users.c.id == user_id))).first()
+        if row is None:
+            raise UserNotFound(user=user_id)
+        return _user(row)
+
+    async def set_locale(self, user_id: int, locale: str) -> None:
+        """Changes the language that the user reads."""
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(locale=locale))
+
+    async def add_role(self, user_id: int, role: Role) -> None:
+        """Adds a role."""
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(roles=users.c.roles.op("|")(int(role))))
+
+    async def freeze(self, user_id: int, frozen: bool) -> None:
+        """Freezes a user, or lifts it."""
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(frozen=frozen))
+
+    async def addresses(self, user_ids: Iterable[int]) -> dict[int, Address]:
+        """Where users are written to in private: the identity that came first. Users without a chat are left out."""
+        query = select(identities.c.user_id, identities.c.platform, identities.c.chat).where(
+            identities.c.user_id.in_(list(user_ids)), identities.c.chat != ""
+        )
+        rows = await self._connection.execute(query.order_by(identities.c.created_at.desc(), identities.c.platform.desc()))
+        return {user_id: Address(platform, chat) for user_id, platform, chat in rows}
+
+
+def _user(row: object) -> User:
+    id_, name, locale, roles, frozen = row  # type: ignore[misc]  # a Row is a tuple, which its type does not say
+    return User(id_, name, locale, Role(roles), bool(frozen))

@@ -1,0 +1,265 @@
+"""The worker: runs what is due. Claims, calls, settles; keeps leases alive; sweeps up what others left; tries keys.
+
+Only the worker calls providers, and only here is a key opened, for one call. No transaction is open while a call waits.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import stamina
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from core.app import GENERATIONS, OUTBOX, PROBES, App
+from core.blobs import BlobNotFound, BlobsUnavailable
+from core.db import MINUTE, SECOND
+from core.generations.claim import Claimed, claim_many
+from core.generations.models import Lease, OutcomeKind, Settlement
+from core.generations.settle import give_up, lapsed, release_earnings, renew
+from core.hints import wait
+from core.ledger.seal import BATCH, seal
+from core.mailbox.models import Notice
+from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
+from core.resources.models import HealthState, Resource, State
+from core.unit_of_work import UnitOfWork
+from core.vault.errors import CannotOpen, SecretMissing
+from core.vault.service import fetch_one
+
+PROBES_AT_ONCE = 16
+SWEEP_LIMIT = 200
+SETTLE_SECONDS = 60.0
+"""How long a finished call tries to get its result into the database."""
+DRAIN_SECONDS = 30.0
+"""How long a stopping worker waits for its running calls; what is left lapses and is taken up by another."""
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+_KINDS = {Delivered: OutcomeKind.DELIVERED, Rejected: OutcomeKind.REJECTED, FailedFree: OutcomeKind.FAILED_FREE, FailedCost: OutcomeKind.FAILED_COST}
+
+
+class Worker:
+    """One per process. `seed` makes its scheduling repeatable."""
+
+    def __init__(self, app: App, seed: int | None = None) -> None:
+        self._app = app
+        self._random = random.Random(seed)  # noqa: S311  # ties among equals, nothing secret
+        self._running: dict[asyncio.Task[None], Lease] = {}
+        self._pseudonym = app.settings.jwt_secret.get_secret_value().encode() or b"aetherflow"
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are under way."""
+        return len(self._running)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`; then waits DRAIN_SECONDS for running calls."""
+        loops = (self._claim_loop, self._heartbeat_loop, self._sweep_loop, self._probe_loop)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._forever(loop), name=loop.__name__) for loop in loops]
+            await stop.wait()
+            tasks[0].cancel()
+            if self._running:
+                await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
+            for task in (*tasks, *self._running):
+                task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _forever(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """A loop outlives a database that is away for a while."""
+        while True:
+            try:
+                await loop()
+            except (DBAPIError, OSError) as error:
+                log.error("worker_trouble", loop=loop.__name__, problem=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    # Claiming and calling
+
+    async def _claim_loop(self) -> None:
+        work = self._app.hints.on(GENERATIONS)
+        while True:
+            claimed = await self.claim()
+            if claimed.hopeless:
+                await self._app.database.run(lambda c, ids=[each.id for each in claimed.hopeless]: give_up(c, self._app.now(), ids))  # type: ignore[misc]  # a lambda with a default
+                await self._app.hints.wake(OUTBOX)
+            if claimed.leases:
+                await self._app.hints.wake(OUTBOX)
+                continue
+            pause = self._app.settings.sweep_seconds
+            if claimed.retry_at is not None:
+                pause = min(pause, max(0.01, (claimed.retry_at - self._app.now()) / SECOND))
+            await wait(work, pause)
+
+    async def claim(self) -> Claimed:
+        """One claim; begins a call for each lease that it gave."""
+        settings, slots = self._app.settings, self._app.settings.worker_slots - len(self._running)
+        if slots <= 0:
+            return Claimed([], [], None)
+        seed = self._random.getrandbits(48)
+        claimed = await self._app.database.run(
+            lambda connection: claim_many(
+                connection, self._app.catalog, now=self._app.now(), today=self._app.today(), slots=slots,
+                lease=int(settings.lease_seconds * SECOND), running_per_user=settings.running_per_user, seed=seed,
+            )
+        )  # fmt: skip
+        for lease in claimed.leases:
+            task = asyncio.get_running_loop().create_task(self._attempt(lease))  # owned here: held in _running, awaited by run()
+            self._running[task] = lease
+            task.add_done_callback(self._running.pop)
+        return claimed
+
+    async def _attempt(self, lease: Lease) -> None:
+        began = time.monotonic()
+        blob: str | None = None
+        outcome = await self._call(lease)
+        if isinstance(outcome, Delivered):
+            try:
+                blob = await self._app.blobs.put("pictures", outcome.picture.data, outcome.picture.media_type)
+            except BlobsUnavailable as error:
+                log.error("picture_not_stored", generation=lease.generation.id, problem=str(error))
+                outcome = FailedCost(Fault.BAD_ANSWER, outcome.cost, outcome.reference)
+        settlement = _settlement(lease, outcome, blob, time.monotonic() - began)
+        won = await self._settle(settlement)
+        log.info(
+            "settled", generation=lease.generation.id, fence=lease.fence, resource=lease.resource_id, outcome=settlement.kind,
+            fault=settlement.fault, seconds=round(settlement.seconds, 3), won=won,
+        )  # fmt: skip
+        if not won and blob is not None:
+            await self._app.blobs.delete(blob)
+
+    async def _call(self, lease: Lease) -> Outcome:
+        """One provider call. Whatever happens, an outcome comes back."""
+        generation, settings = lease.generation, self._app.settings
+        provider = self._app.providers.get(lease.provider)
+        if provider is None or lease.sealed is None:
+            return FailedFree(Fault.MODEL_MISSING)
+        try:
+            key = self._app.vault.open(lease.sealed)
+            source = await self._app.blobs.get(generation.source_blob) if generation.source_blob else None
+        except CannotOpen:
+            return FailedFree(Fault.BAD_KEY)
+        except (BlobNotFound, BlobsUnavailable):
+            return FailedFree(Fault.BAD_REQUEST)
+        chosen = generation.parameters
+        request = ImageRequest(
+            Operation(generation.operation), lease.provider_model, generation.prompt, chosen.negative, chosen.ratio, chosen.seed, chosen.style,
+            chosen.quality, source, chosen.strength, self._end_user(generation.user_id),
+        )  # fmt: skip
+        return await provider.generate(request, key, timeout=settings.call_seconds)
+
+    def _end_user(self, user_id: int) -> str:
+        """A pseudonym for the provider's abuse reports."""
+        return hmac.new(self._pseudonym, f"user:{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
+
+    async def _settle(self, settlement: Settlement) -> bool:
+        async for attempt in stamina.retry_context(on=(DBAPIError, OSError), attempts=None, timeout=SETTLE_SECONDS, wait_max=5.0):
+            with attempt:
+                return await self._app.settle(settlement)
+        raise AssertionError("unreachable")
+
+    async def _heartbeat_loop(self) -> None:
+        lease = self._app.settings.lease_seconds
+        while True:
+            await asyncio.sleep(lease / 3)
+            leases = list(self._running.values())
+            if leases:
+                until = self._app.now() + int(lease * SECOND)
+                await self._app.database.run(lambda connection, each=leases, u=until: renew(connection, each, u))  # type: ignore[misc]  # as above
+
+    # Sweeping
+
+    async def _sweep_loop(self) -> None:
+        while True:
+            await self.sweep()
+            await asyncio.sleep(self._app.settings.sweep_seconds)
+
+    async def sweep(self) -> None:
+        """Finds everything that is due, whatever hints were lost."""
+        app = self._app
+        async with app.read() as work:
+            gone = await lapsed(work.connection, work.now, SWEEP_LIMIT)
+        if gone:
+            log.warning("leases_lapsed", count=len(gone))
+            await asyncio.gather(*(app.settle(each) for each in gone))
+        if await app.database.run(lambda connection: give_up(connection, app.now())):
+            await app.hints.wake(OUTBOX)
+        await app.database.run(lambda connection: release_earnings(connection, app.now()))
+        while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
+            pass
+        await app.run(lambda work: work.mailbox.prune())
+
+    # Probing
+
+    async def _probe_loop(self) -> None:
+        due = self._app.hints.on(PROBES)
+        while True:
+            if not await self.probe():
+                await wait(due, self._app.settings.sweep_seconds)
+
+    async def probe(self) -> int:
+        """Tries the keys that are due, and syncs balances and model lists; returns how many."""
+        every = self._app.settings.sync_minutes * MINUTE
+        found = await self._app.run(lambda work: work.resources.take_probes(PROBES_AT_ONCE, every))
+        await asyncio.gather(*(self._probe_one(each) for each in found))
+        return len(found)
+
+    async def _probe_one(self, resource: Resource) -> None:
+        app = self._app
+        provider = app.providers.get(resource.provider)
+        if provider is None:
+            return
+        async with app.read() as work:
+            try:
+                sealed = await fetch_one(work.connection, resource.subject)
+            except SecretMissing:
+                return
+        try:
+            probe = await provider.probe(app.vault.open(sealed))
+        except CannotOpen:
+            probe = Probe(fault=Fault.BAD_KEY)
+        served = app.catalog.served_by(resource.provider)
+
+        async def write(work: UnitOfWork) -> None:
+            after = await work.resources.on_probed(resource, probe, served)
+            notice = _news(resource, after, probe)
+            address = (await work.users.addresses([resource.owner_id])).get(resource.owner_id)
+            if notice is not None and address is not None:
+                body = {"resource": resource.id, "fault": probe.fault, "balance": probe.balance}
+                key = f"{resource.subject}:{notice}:{resource.key_version}:{work.now}"
+                await work.mailbox.say([Notice(key, address, notice, body, resource.subject)])
+
+        await app.run(write)
+        await app.hints.wake(OUTBOX)
+        await app.hints.wake(GENERATIONS)
+
+
+def _news(before: Resource, after: Resource, probe: Probe) -> str | None:
+    """What the miner is told after a probe, as the kind of a notice."""
+    if before.state is State.PROBING and after.state is State.READY:
+        return "resource_ready"
+    if before.state is State.PROBING and after.state is State.DRAFT:
+        return "resource_refused"
+    if before.health.state is not HealthState.OUT and after.health.state is HealthState.OUT:
+        return "resource_out"
+    if before.health.state is HealthState.OUT and after.health.state is not HealthState.OUT:
+        return "resource_back"
+    return None
+
+
+def _settlement(lease: Lease, outcome: Outcome, blob: str | None, seconds: float) -> Settlement:
+    kind = _KINDS.get(type(outcome), OutcomeKind.UNKNOWN)
+    fault = None if isinstance(outcome, Delivered) else outcome.fault
+    retry_after = outcome.retry_after if isinstance(outcome, FailedFree) else None
+    cost = getattr(outcome, "cost", None)
+    if not isinstance(outcome, Delivered):
+        return Settlement(lease, kind, fault, retry_after, cost, outcome.reference, seconds)
+    picture, asked = outcome.picture, lease.generation.parameters.seed
+    return Settlement(
+        lease, kind, None, None, cost, outcome.reference, seconds, blob, picture.media_type, picture.width, picture.height,
+        outcome.seed if outcome.seed is not None else asked,
+    )  # fmt: skip

@@ -1,0 +1,272 @@
+"""The people, chats and messages of the Telegram stand-in.
+
+And how they look: to the bot (Bot API objects) and to a person (the chat page).
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sandbox.telegram_rules import Entity, File, shown_html
+
+BOT_NAME = "Aetherflow"
+BOT_USERNAME = "AetherflowBot"
+FIRST_BOT_ID = 7000000001
+
+PEOPLE = (
+    (1001, "Ada", "en", False),
+    (1002, "Bo", "en", False),
+    (1003, "陈晨", "zh-hans", False),
+    (1004, "Mira", "en", False),
+    (1005, "نور", "ar", False),
+    (1009, "Olga", "en", True),
+)
+GROUPS = ((-1001000000001, "Aether Club", (1001,), "member"), (-1001000000002, "画廊", (1003,), "administrator"))
+
+
+News = asyncio.Queue[dict[str, Any] | None]
+
+
+class HandsError(Exception):
+    """Something that a person cannot do either: an unknown chat, a button that is not there."""
+
+
+@dataclass(slots=True)
+class Person:
+    """`admin` marks who plays the operator in the demo. `started`: has opened the private chat. `met`: the bot has seen them in a group."""
+
+    id: int
+    name: str
+    language: str | None = "en"
+    admin: bool = False
+    started: bool = False
+    met: bool = False
+    blocked: bool = False
+    deactivated: bool = False
+
+
+@dataclass(slots=True)
+class Message:
+    """`sender` None is the bot. `text` is the caption where there is a file."""
+
+    id: int
+    chat: int
+    sender: int | None
+    at: int
+    text: str = ""
+    entities: list[Entity] = field(default_factory=list)
+    photo: File | None = None
+    document: File | None = None
+    rows: list[list[dict[str, Any]]] = field(default_factory=list)
+    reply_to: int | None = None
+    album: str | None = None
+    spoiler: bool = False
+    silent: bool = False
+    edited: bool = False
+
+    @property
+    def file(self) -> File | None:
+        """The picture or document, if any."""
+        return self.photo or self.document
+
+
+@dataclass(slots=True)
+class Chat:
+    """A private chat has the id of its person. `bot` is what the bot is in a group; `open` False: only admins may write there.
+
+    `moved_to`: the group became a supergroup with another id.
+    """
+
+    id: int
+    title: str
+    kind: Literal["private", "supergroup"] = "supergroup"
+    members: set[int] = field(default_factory=set)
+    admins: set[int] = field(default_factory=set)
+    bot: str = "member"
+    open: bool = True
+    moved_to: int | None = None
+    messages: dict[int, Message] = field(default_factory=dict)
+    last_message: int = 0
+
+
+class State:
+    """Everything that is kept, in memory, and the news of every change to it."""
+
+    def __init__(self, public_url: str) -> None:
+        self.public_url = public_url
+        self.bot_id = FIRST_BOT_ID
+        self.people = {id: Person(id, name, language, admin) for id, name, language, admin in PEOPLE}
+        self.chats: dict[int, Chat] = {}
+        self.files: dict[str, File] = {}
+        self._numbers = itertools.count(1)
+        self._changed = asyncio.Event()
+        self._listeners: dict[News, Person] = {}
+        for id, title, admins, bot in GROUPS:
+            self.chats[id] = Chat(id, title, members=set(self.people), admins=set(admins), bot=bot)
+
+    def person(self, id: int | str) -> Person:
+        """Raises HandsError for a stranger."""
+        try:
+            return self.people[int(id)]
+        except (KeyError, ValueError):
+            raise HandsError(f"no such person: {id}") from None
+
+    def chat(self, id: int | str) -> Chat:
+        """A chat as people know it; a private one comes into being when it is looked at."""
+        try:
+            if (number := int(id)) in self.people and number not in self.chats:
+                self.chats[number] = Chat(number, self.people[number].name, "private", {number})
+            return self.chats[number]
+        except (KeyError, ValueError):
+            raise HandsError(f"no such chat: {id}") from None
+
+    def seen_by(self, person: Person, chat_id: int | str) -> Chat:
+        """The chat, when the person is in it."""
+        chat = self.chat(chat_id)
+        if person.id not in chat.members:
+            raise HandsError(f"{person.name} is not in chat {chat.id}")
+        return chat
+
+    def new_message(self, chat: Chat, sender: int | None, **content: Any) -> Message:
+        """Appends a message; ids rise within a chat, so that the same id means different messages in two chats."""
+        chat.last_message += 1
+        message = Message(chat.last_message, chat.id, sender, int(time.time()), **content)
+        chat.messages[message.id] = message
+        self.publish(chat, {"chat": str(chat.id), "message": self.shown(message)})
+        return message
+
+    def changed(self, message: Message) -> None:
+        """Tells that a message has another content now."""
+        self.publish(self.chat(message.chat), {"chat": str(message.chat), "message": self.shown(message)})
+
+    def delete(self, message: Message) -> None:
+        """Takes a message away for everyone."""
+        chat = self.chat(message.chat)
+        del chat.messages[message.id]
+        self.publish(chat, {"chat": str(chat.id), "deleted": str(message.id)})
+
+    def keep(self, data: bytes, name: str, media_type: str, width: int = 0, height: int = 0, smaller: File | None = None) -> File:
+        """Stores a file under a new id."""
+        number = next(self._numbers)
+        folder = "photos" if width else "documents"
+        ending = name.rpartition(".")[2] if "." in name else "bin"
+        file = File(f"FILE{number:08d}", name, media_type, data, f"{folder}/file_{number}.{ending}", width, height, smaller)
+        self.files[file.id] = file
+        return file
+
+    # News
+
+    def publish(self, chat: Chat, news: dict[str, Any], only: int | None = None) -> None:
+        """Wakes whoever waits, and hands the news to the streams of the chat's members (or of one person)."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        for queue, person in self._listeners.items():
+            if person.id in chat.members and only in (None, person.id):
+                queue.put_nowait(news)
+
+    async def wait(self) -> None:
+        """Until anything changes."""
+        await self._changed.wait()
+
+    @contextmanager
+    def listening(self, person: Person) -> Iterator[News]:
+        """A queue of everything new that the person can see."""
+        queue: News = asyncio.Queue()
+        self._listeners[queue] = person
+        try:
+            yield queue
+        finally:
+            del self._listeners[queue]
+
+    def close(self) -> None:
+        """Ends the streams."""
+        for queue in self._listeners:
+            queue.put_nowait(None)
+
+    # As the bot sees it
+
+    def bot_user(self) -> dict[str, Any]:
+        """The User object of the bot."""
+        return {"id": self.bot_id, "is_bot": True, "first_name": BOT_NAME, "username": BOT_USERNAME}
+
+    def user_json(self, person: Person) -> dict[str, Any]:
+        """A User object; no language_code when the person's app tells none."""
+        user: dict[str, Any] = {"id": person.id, "is_bot": False, "first_name": person.name}
+        return user | ({"language_code": person.language} if person.language else {})
+
+    def chat_json(self, chat: Chat) -> dict[str, Any]:
+        """A Chat object."""
+        if chat.kind == "private":
+            return {"id": chat.id, "type": "private", "first_name": self.people[chat.id].name}
+        return {"id": chat.id, "type": chat.kind, "title": chat.title}
+
+    def message_json(self, message: Message, with_reply: bool = True) -> dict[str, Any]:
+        """A Message object."""
+        chat = self.chats[message.chat]
+        shown: dict[str, Any] = {
+            "message_id": message.id,
+            "from": self.bot_user() if message.sender is None else self.user_json(self.people[message.sender]),
+            "chat": self.chat_json(chat),
+            "date": message.at,
+        }
+        text, entities = ("caption", "caption_entities") if message.file else ("text", "entities")
+        if message.text:
+            shown[text] = message.text
+        if message.entities:
+            shown[entities] = message.entities
+        if message.photo:
+            smaller = [message.photo.smaller] if message.photo.smaller else []
+            shown["photo"] = [_size_json(file) for file in (*smaller, message.photo)]
+        if message.document:
+            file = message.document
+            shown["document"] = _file_json(file) | {"file_name": file.name, "mime_type": file.media_type}
+        if message.rows:
+            shown["reply_markup"] = {"inline_keyboard": message.rows}
+        if message.album:
+            shown["media_group_id"] = message.album
+        if message.spoiler:
+            shown["has_media_spoiler"] = True
+        if message.edited:
+            shown["edit_date"] = int(time.time())
+        if with_reply and message.reply_to is not None and (replied := chat.messages.get(message.reply_to)):
+            shown["reply_to_message"] = self.message_json(replied, with_reply=False)
+        return shown
+
+    # As a person sees it
+
+    def shown(self, message: Message) -> dict[str, Any]:
+        """A message for the chat page; the same shape as the Discord stand-in's."""
+        person = None if message.sender is None else self.people[message.sender]
+        pictures = [file for file in (message.photo, message.document) if file and file.media_type.startswith("image/")]
+        return {
+            "id": str(message.id),
+            "chat": str(message.chat),
+            "from": {"id": str(self.bot_id), "name": BOT_NAME, "bot": True}
+            if person is None
+            else {"id": str(person.id), "name": person.name, "bot": False},
+            "at": datetime.fromtimestamp(message.at, UTC).isoformat(timespec="milliseconds"),
+            "html": shown_html(message.text, message.entities),
+            "rows": [[_key_shown(button) for button in row] for row in message.rows],
+            "pictures": [f"{self.public_url}/telegram/pictures/{file.id}" for file in pictures],
+            "edited": message.edited,
+            "ephemeral": False,
+            "thinking": False,
+        }
+
+
+def _file_json(file: File) -> dict[str, Any]:
+    return {"file_id": file.id, "file_unique_id": f"U{file.id}", "file_size": len(file.data)}
+
+
+def _size_json(file: File) -> dict[str, Any]:
+    return _file_json(file) | {"width": file.width, "height": file.height}
+
+
+def _key_shown(button: dict[str, Any]) -> dict[str, Any]:
+    target = {"url": button["url"]} if "url" in button else {"action": button.get("callback_data", "")}
+    return {"label": button["text"], "style": button.get("style", "secondary"), **target}

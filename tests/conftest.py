@@ -1,0 +1,109 @@
+"""What every test may ask for: a migrated database of its own on either engine, a Redis of its own, and a closed network.
+
+`database_url` is a fresh migrated database; the test runs twice, on SQLite and on PostgreSQL. `database` is the same as an open
+`core.db.Database`. `sqlite_url`, `postgres_url` and `redis_url` are for tests about one engine; `empty_url` has no schema yet.
+Pages are driven in tests/pages.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import hypothesis
+import pytest
+import redis
+
+from core.db import Database
+from migrations.upgrade import upgrade
+from tests import databases, network, services
+
+ENGINES = ("sqlite", "postgresql")
+
+hypothesis.settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+hypothesis.settings.load_profile("ours")
+
+_run = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One keeper of services per run, in the process that started it. The settings of whoever runs the tests do not reach them."""
+    for name in [name for name in os.environ if name.startswith("AETHERFLOW_") and not name.startswith("AETHERFLOW_TEST_")]:
+        del os.environ[name]
+    if not hasattr(config, "workerinput"):
+        _run.enter_context(services.keeper())
+    network.close_off()
+
+
+def pytest_unconfigure() -> None:
+    """Stops the services of this run."""
+    _run.close()
+
+
+@pytest.fixture(autouse=True)
+def _network_stays_closed() -> Iterator[None]:
+    """Fails a test that tried to leave this machine, also where the code under test took the refusal for an ordinary failure."""
+    network.attempts.clear()
+    yield
+    assert not network.attempts, f"tried to leave this machine: {network.attempts}"
+
+
+@pytest.fixture(params=ENGINES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The SQLAlchemy URL of a fresh migrated database, once per engine."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The same, open; closed afterwards."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh migrated SQLite file."""
+    file = tmp_path / "aetherflow.sqlite3"
+    shutil.copyfile(_sqlite_template, file)
+    return f"sqlite+aiosqlite:///{file}"
+
+
+@pytest.fixture
+def postgres_url(_postgres_template: str) -> Iterator[str]:
+    """A fresh migrated PostgreSQL database, dropped afterwards."""
+    with databases.created(services.postgres(), _postgres_template) as url:
+        yield url
+
+
+@pytest.fixture(params=ENGINES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The SQLAlchemy URL of a database without a schema, once per engine."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'empty.sqlite3'}"
+    else:
+        with databases.created(services.postgres()) as url:
+            yield url
+
+
+@pytest.fixture
+def redis_url(worker_id: str) -> str:
+    """An empty Redis that no other test uses at the same time."""
+    url = services.valkey(worker_id)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("template") / "template.sqlite3"
+    databases.apart(upgrade, f"sqlite+aiosqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def _postgres_template() -> str:
+    return databases.migrated_template(services.postgres())

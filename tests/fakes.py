@@ -1,0 +1,57 @@
+"""A provider whose answers a test decides: a first-class member beside the real ones, for tests that are not about HTTP."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from core.providers.base import Delivered, ImageRequest, Outcome, Picture, Probe
+from core.vault.secret import Secret
+
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cfc0000000030001"
+    "5f6ed2d50000000049454e44ae426082"
+)
+
+
+@dataclass
+class FakeProvider:
+    """Delivers one pixel, unless `answer` says otherwise for a key and request, or `script` has answers left."""
+
+    name: str = "stability"
+    prefix: str = "sk-"
+    answer: Callable[[ImageRequest, str], Outcome] | None = None
+    script: deque[Outcome] = field(default_factory=deque)
+    probes: dict[str, Probe] = field(default_factory=dict)
+    calls: list[tuple[str, ImageRequest]] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def looks_like_key(self, text: str) -> bool:
+        return text.startswith(self.prefix)
+
+    async def generate(self, request: ImageRequest, key: Secret, *, timeout: float) -> Outcome:
+        self.calls.append((key.reveal(), request))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.arrived.set()
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            else:
+                await asyncio.sleep(0)
+            if self.script:
+                return self.script.popleft()
+            if self.answer is not None:
+                return self.answer(request, key.reveal())
+            return Delivered(Picture(PIXEL, "image/png", 1, 1), seed=7, cost=30_000)
+        finally:
+            self.in_flight -= 1
+
+    async def probe(self, key: Secret) -> Probe:
+        return self.probes.get(key.reveal(), Probe(balance=10_000_000))
+
+    async def close(self) -> None:
+        return None
