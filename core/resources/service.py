@@ -136,7 +136,7 @@ class Resources:
         """Takes (calls, milli-credits) from the limits of locked resources; the table's own checks refuse what would exceed them."""
         day, month = day_and_month(self._now / SECOND)
         table = resources.c
-        changes = [{"row": id_, "calls": n, "amount": amount, "state": healths[id_].state} for id_, (n, amount) in sorted(taken.items())]
+        changes = [{"row": id_, "calls": n, "amount": amount, "new_state": healths[id_].state} for id_, (n, amount) in sorted(taken.items())]
         statement = (
             update(resources)
             .where(table.id == bindparam("row"))
@@ -146,7 +146,7 @@ class Resources:
                 month_used=_same(table.month, month, table.month_used) + bindparam("amount"),
                 day=day,
                 month=month,
-                health=bindparam("state"),
+                health=bindparam("new_state"),
                 last_chosen_at=self._now,
             )
         )
@@ -162,7 +162,7 @@ class Resources:
                 in_flight=table.in_flight - bindparam("calls"),
                 day_used=table.day_used - bindparam("unused_today"),
                 month_used=table.month_used - bindparam("unused_this_month"),
-                health=bindparam("state"),
+                health=bindparam("new_state"),
                 **{name: bindparam(f"new_{name}") for name in _HEALTH_COLUMNS},
             )
         )
@@ -218,7 +218,7 @@ _HEALTH_COLUMNS = (
 def health_values(health: Health) -> dict[str, Any]:
     """A Health as the parameters of `give_back`."""
     return {
-        "state": health.state,
+        "new_state": health.state,
         "new_fault": health.fault,
         "new_cool_until": int(health.cool_until * SECOND),
         "new_back_off": health.back_off,
