@@ -95,7 +95,7 @@ class Bank:
         self.transactions = 0
         self.holds: Coalescer[Step, Answer] = Coalescer(self._apply, MAX_BATCH)
         self.captures: Coalescer[Step, Answer] = Coalescer(self._apply, MAX_BATCH)
-        self._numbers = count()
+        self._numbers = count(time.time_ns())
         self._dice = random.Random(1)
 
     async def _apply(self, steps: Sequence[Step]) -> Sequence[Answer]:
@@ -188,8 +188,7 @@ async def _analyse(*urls: str) -> None:
 async def _ours(url: str, clock: ServerClock, callers: int, hot: bool, seconds: float) -> Figure:
     database = Database(url)
     bank = Bank(database)
-    bank._numbers = count(time.time_ns())
-    await bank.run(callers, hot, min(0.5, seconds / 4))
+    await bank.run(callers, hot, min(0.5, seconds / 4))  # connections are open, and stay open until the clock is read again
     server, own, start = clock.seconds(), time.process_time(), time.monotonic()
     cycles = await bank.run(callers, hot, seconds)
     took, used, mine = time.monotonic() - start, clock.seconds() - server, time.process_time() - own
@@ -211,12 +210,15 @@ def _pgbench(url: str, clock: ServerClock, name: str, callers: int, hot: bool, s
         script = Path(folder) / "cycle.sql"
         script.write_text(_SETS.format(wallet="1" if hot else f"random(1, {WALLETS})") + SCRIPTS[name])
         where = ["-h", str(parts.hostname), "-p", str(parts.port), "-U", str(parts.username)]
-        work = ["-n", "-M", "prepared", "-c", str(callers), "-j", str(min(callers, 2)), "-T", str(max(1, round(seconds))), "-f", str(script)]
+        length = ["-c", str(callers), "-j", str(min(callers, 2)), "-T", str(max(1, round(seconds)))]
+        work = ["-n", "-M", "prepared", *length, "-f", str(script)]
         environment = {**os.environ, "PGPASSWORD": unquote(parts.password or "")}
+        clock.settle()
         server, own = clock.seconds(), os.times()
         done = subprocess.run(
             [_binary(), *where, *work, parts.path.strip("/")], env=environment, capture_output=True, text=True, check=False, timeout=600
         )
+    clock.settle()
     used, after = clock.seconds() - server, os.times()
     if done.returncode:
         raise RuntimeError(done.stderr)

@@ -1,10 +1,13 @@
 """What a benchmark asks of its PostgreSQL: the processor time that all of its processes have used."""
 
 import asyncio
+import time
 from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
+
+SETTLE_SECONDS = 3.0
 
 
 class ServerClock:
@@ -21,15 +24,24 @@ class ServerClock:
             return found
 
         self._server = asyncio.run(parent())
+        self._background = len(self._server.children())
 
     def seconds(self) -> float:
-        """Since the server started."""
-        own = self._server.cpu_times()
-        total = own.user + own.system + own.children_user + own.children_system
-        for child in self._server.children():
-            try:
-                times = child.cpu_times()
-            except psutil.NoSuchProcess:
-                continue  # its parent counts it from the next reading on
-            total += times.user + times.system
-        return float(total)
+        """Since the server started. Read again where a process ended during the reading: it is counted once, by its parent or by itself."""
+        while True:
+            before, total = self._server.cpu_times(), 0.0
+            for child in self._server.children():
+                try:
+                    times = child.cpu_times()
+                except psutil.NoSuchProcess:
+                    continue
+                total += times.user + times.system
+            own = self._server.cpu_times()
+            if (own.children_user, own.children_system) == (before.children_user, before.children_system):
+                return float(total + own.user + own.system + own.children_user + own.children_system)
+
+    def settle(self) -> None:
+        """Waits until the connections of the measurement before are gone, so that none of their time falls into the next."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while len(self._server.children()) > self._background and time.monotonic() < end:
+            time.sleep(0.02)  # another program's processes end: there is nothing to wait on

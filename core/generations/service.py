@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
 from core.generations.errors import GenerationNotFound, NotDelivered, NotWaiting
-from core.generations.models import Generation, Parameters, State, attempts, generations
+from core.generations.models import Generation, OutcomeKind, Parameters, State, attempts, generations
 from core.ledger.models import Release
 from core.ledger.service import Ledger, raise_first_refusal
 from core.mailbox.service import Mailbox
+from core.resources.models import resources
 
 PAGE = 10
 
@@ -72,6 +73,24 @@ class Generations:
         query = select(attempts.c.started_at).where(attempts.c.generation_id == generation.id, attempts.c.finished_at.is_(None))
         started: int | None = await self._connection.scalar(query.limit(1))
         return started
+
+    async def tries_of_owner(self, owner_id: int) -> dict[str, int]:
+        """How the attempts on a miner's resources ended: `delivered`, `failed` at no cost, `lost` at the miner's cost."""
+        mine = attempts.join(resources, resources.c.id == attempts.c.resource_id)
+        query = select(attempts.c.outcome, func.count()).select_from(mine).where(resources.c.owner_id == owner_id).group_by(attempts.c.outcome)
+        counts = {outcome: count for outcome, count in await self._connection.execute(query)}
+        costly = (OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
+        return {
+            "delivered": counts.get(OutcomeKind.DELIVERED, 0),
+            "failed": counts.get(OutcomeKind.FAILED_FREE, 0) + counts.get(OutcomeKind.REJECTED, 0),
+            "lost": sum(counts.get(kind, 0) for kind in costly),
+        }
+
+    async def counts(self) -> dict[str, int]:
+        """How many wait and run now."""
+        active = generations.c.state.in_((State.QUEUED, State.RUNNING))
+        rows = await self._connection.execute(select(generations.c.state, func.count()).where(active).group_by(generations.c.state))
+        return {State.QUEUED: 0, State.RUNNING: 0} | {state: count for state, count in rows}
 
     async def cancel(self, generation_id: int, user_id: int) -> Generation:
         """Cancels a generation that still waits, and gives the held Credits back. Raises GenerationNotFound, NotWaiting."""

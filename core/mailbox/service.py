@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import case, delete, exists, select, update
+from sqlalchemy import case, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,8 @@ LEASE = 30 * SECOND
 KEEP = 30 * DAY
 """Handled events and sent messages are kept so long, for de-duplication and for questions."""
 PRUNE_BATCH = 1000
+FOLLOWING = "generation"
+"""The kind of row whose message is edited while its generation goes on."""
 
 
 class Mailbox:
@@ -131,6 +133,10 @@ class Mailbox:
             for row in rows
         ]  # fmt: skip
 
+    async def waiting(self) -> int:
+        """How many messages wait to be sent."""
+        return await self._connection.scalar(select(func.count()).where(outbox.c.state == State.WAITING)) or 0
+
     async def delivered(self, row_id: int, message: str | None, next_edit: int | None = None) -> None:
         """A row was sent or edited. With `next_edit` it stays live and is due then."""
         values = {"state": State.DONE, "leased_until": 0}
@@ -140,10 +146,26 @@ class Mailbox:
             values["message"] = message
         await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
 
+    async def arrived(self, row_id: int, message: str, next_edit: int) -> None:
+        """Whoever wrote a row has sent it. A message that follows a generation stays live, and is edited as soon as something changes."""
+        live = outbox.c.kind == FOLLOWING
+        values = {
+            "state": case((live, State.LIVE), else_=State.DONE),
+            "due_at": case((live, next_edit), else_=outbox.c.due_at),
+            "message": message,
+            "leased_until": 0,
+        }
+        here = (outbox.c.id == row_id) & (outbox.c.state == State.WAITING)
+        await self._connection.execute(update(outbox).where(here).values(**values))
+
     async def postpone(self, row_id: int, due_at: int) -> None:
         """A row could not be sent now; it is tried again at `due_at`, and what is behind it in its chat waits."""
         values = {"due_at": due_at, "leased_until": 0, "tries": outbox.c.tries + 1}
         await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
+
+    async def put_off(self, row_id: int, due_at: int) -> None:
+        """A row waits for its chat's flood limit; that is no failed try."""
+        await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(due_at=due_at, leased_until=0))
 
     async def drop(self, row_id: int, problem: str) -> None:
         """A row can never be delivered."""

@@ -1,0 +1,226 @@
+"""Chat.handle(event) -> Answer: one event, one transaction, at most one message."""
+
+import re
+from typing import Any
+
+import structlog
+
+import bots.chat.commands.account
+import bots.chat.commands.imagine
+import bots.chat.commands.resources
+import bots.chat.commands.wallet  # noqa: F401  # importing declares their commands
+from bots.chat import forms
+from bots.chat.errors import explain
+from bots.chat.notices import status
+from bots.chat.registry import REGISTRY, Context, Entry
+from bots.chat.rendering import dump, questions, render
+from bots.chat.texts import Words
+from bots.chat.types import Answer, CommandSpec, Event, Reply, Text
+from core.address import Address
+from core.app import OUTBOX, App
+from core.db import SECOND
+from core.errors import Refusal
+from core.generations.models import Order
+from core.mailbox.models import Notice
+from core.mailbox.service import Mailbox
+from core.resources.models import State
+from core.unit_of_work import UnitOfWork
+from core.users.models import Identity, User, locale_of
+from core.vault.secret import Secret
+
+FIRST_WORD = 10 * SECOND
+"""How long whoever handled an event has to say its answer itself, before delivery does."""
+EDIT_AFTER = 2 * SECOND
+"""When the message about a new generation is first edited, if nothing changes before."""
+KEY = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{16,}")
+"""What a pasted provider key looks like, wherever it is pasted."""
+
+log = structlog.get_logger(__name__)
+
+
+class Chat:
+    """The chat layer of one process. Knows a platform by its name alone."""
+
+    def __init__(self, app: App, words: Words) -> None:
+        self.app = app
+        self.words = words
+        self.commands: tuple[CommandSpec, ...] = tuple(each.spec for each in REGISTRY.commands.values() if each.spec is not None)
+
+    async def handle(self, event: Event) -> Answer:
+        """See ChatPort. Every refusal becomes words; only a bug or a database that is away raises."""
+        user = await self._resolve(event)
+        if not await self.app.hints.admit(f"events:{event.platform}:{event.person.id}", self.app.settings.events_per_minute):
+            return Answer(toast=self.words.plain(Text("error.slow_down"), user.locale), private=True)
+        try:
+            if user.frozen and not _always(event):
+                reply: Reply | None = Reply(Text("error.frozen"), private=True)
+            elif KEY.search(f"{event.text} {event.argument} {' '.join(event.options.values())} {' '.join(event.answers.values())}"):
+                reply = await self._key_pasted(event, user)
+            else:
+                return await self._dispatch(event, user)
+        except Refusal as error:
+            reply = explain(error)
+        return await self._record(event, user, reply)
+
+    async def _dispatch(self, event: Event, user: User) -> Answer:
+        entry, words = _route(event)
+        if event.action is not None and words[:1] in (("form",), ("leave_form",)) or (entry is None and event.text and event.place.private):
+            return await self._form_answer(event, user)
+        if entry is None:
+            known = event.command is None or not event.place.private
+            return Answer() if known and event.action is None else await self._record(event, user, Reply(Text("error.unknown_command"), private=True))
+        return await self._answer(event, user, entry, words[1:])
+
+    async def _answer(self, event: Event, user: User, entry: Entry, words: tuple[str, ...]) -> Answer:
+        if entry.alone:
+            async with self.app.read() as work:
+                answered = await entry.handler(Context(self.app, event, user, work, words))
+            if isinstance(answered, Order):
+                return await self._submit(answered, user)
+            return await self._record(event, user, answered)
+
+        async def work_(work: UnitOfWork) -> Answer:
+            if not await work.mailbox.first(event.platform, event.id, event.place.chat):
+                return Answer()
+            answered = await entry.handler(Context(self.app, event, user, work, words))
+            assert not isinstance(answered, Order)
+            return await self._write(work.mailbox, work.now, event, await self._locale_now(work, user), answered)
+
+        return await self.app.run(work_)
+
+    async def _locale_now(self, work: UnitOfWork, user: User) -> str:
+        return (await work.users.get(user.id)).locale
+
+    async def _submit(self, order: Order, user: User) -> Answer:
+        submitted = await self.app.submit(order)
+        if submitted.outbox is None:
+            return Answer()  # said before
+        async with self.app.read() as work:
+            reply = await status(work, submitted.generation)
+        return Answer(render(self.words, reply, user.locale), outbox=submitted.outbox)
+
+    async def _record(self, event: Event, user: User, reply: Reply | None) -> Answer:
+        """Marks the event as handled and writes its answer, when there was nothing else to write."""
+
+        async def write(work: UnitOfWork) -> Answer:
+            if not await work.mailbox.first(event.platform, event.id, event.place.chat):
+                return Answer()
+            return await self._write(work.mailbox, work.now, event, user.locale, reply)
+
+        return await self.app.run(write)
+
+    async def _write(self, mailbox: Mailbox, now: int, event: Event, locale: str, reply: Reply | None) -> Answer:
+        if reply is None:
+            return Answer()
+        if reply.form is not None and event.platform not in forms.MODALS:
+            reply = await forms.begin(self.app.hints, event, reply.form)
+        if reply.form is not None:
+            return Answer(questions=questions(self.words, reply.form, locale), private=True)
+        if reply.text is None:
+            return Answer(delete_event=reply.delete_event)
+        if reply.toast:
+            return Answer(toast=self.words.plain(reply.text, locale)[:200], private=True, delete_event=reply.delete_event)
+        message = render(self.words, reply, locale)
+        aside = reply.private and not event.place.private
+        chat = _private_chat(event) if aside else event.place.chat
+        key = f"reply:{event.platform}:{event.id}"
+        notice = Notice(key, Address(event.platform, chat), "reply", dump(message), reply.subject, now + FIRST_WORD)
+        rows = await mailbox.say([notice])
+        return Answer(message, private=reply.private, edit=reply.edit, delete_event=reply.delete_event, outbox=rows.get(key))
+
+    async def _form_answer(self, event: Event, user: User) -> Answer:
+        hints = self.app.hints
+        if event.action == "leave_form":
+            await forms.forget(hints, event)
+            return await self._record(event, user, Reply(Text("form.left"), edit=True))
+        given = event.text or (event.action or "").partition(" ")[2]
+        step = await forms.answer(hints, event, given)
+        if step is None:
+            return await self._record(event, user, Reply(Text("hint.what_to_do"), private=True))
+        if isinstance(step, Reply):
+            return await self._record(event, user, step)
+        name, *words = step.action.split()
+        filled = Event(event.id, event.platform, event.person, event.place, action=step.action, answers=step.answers, message=event.message)
+        return await self._answer(filled, user, REGISTRY.actions[name], tuple(words))
+
+    async def _key_pasted(self, event: Event, user: User) -> Reply:
+        """A key in a private Telegram chat goes into escrow, if one was asked for; anywhere else it is deleted where possible, and refused."""
+        found = KEY.search(event.text)
+        if not event.place.private or event.platform in forms.MODALS or found is None:
+            return Reply(Text("key.never_here"), private=True, delete_event=True)
+        async with self.app.read() as work:
+            waiting = [each for each in await work.resources.list_of(user.id) if each.state is State.DRAFT]
+        if not waiting:
+            return Reply(Text("key.not_asked"), private=True, delete_event=True)
+        try:
+            await self.app.hand_over(waiting[0], Secret(event.text.strip()))
+        except Refusal as error:
+            reply = explain(error)
+            return Reply(reply.text, private=True, delete_event=True)
+        return Reply(Text("key.sealed"), private=True, delete_event=True)
+
+    async def _resolve(self, event: Event) -> User:
+        async with self.app.read() as work:
+            known = await work.users.find(event.platform, event.person.id)
+        if known is not None:
+            return known
+        locale = locale_of(event.person.language)
+        identity = Identity(event.platform, event.person.id, event.person.name, _private_chat(event), locale)
+        return await self.app.run(lambda work: work.users.resolve(identity))
+
+    async def sent(self, answer: Answer, message_id: str | None) -> None:
+        """See ChatPort."""
+        row = answer.outbox
+        if row is None:
+            return
+
+        async def write(work: UnitOfWork) -> None:
+            if message_id is None:
+                await work.mailbox.postpone(row, work.now)
+            else:
+                await work.mailbox.arrived(row, message_id, work.now + EDIT_AFTER)
+
+        await self.app.run(write)
+        await self.app.hints.wake(OUTBOX)
+
+    async def complete(self, event: Event, option: str, typed: str) -> list[tuple[str, str]]:
+        """See ChatPort: models with their prices, styles of the chosen model."""
+        sale = self.app.catalog.sale(self.app.today())
+        locale = locale_of(event.person.language)
+        if option == "model":
+            found: list[tuple[str, Any]] = [
+                (each.id, Text("complete.model", {"model": each.id, "price": self._amount(each.price)}))
+                for each in sale.values()
+                if "generate" in each.operations
+            ]
+            labelled = [(value, self.words.plain(text, locale)) for value, text in found]
+        else:
+            model = sale.get(event.options.get("model", "")) or sale[self.app.catalog.default_model]
+            labelled = [(each, each) for each in (model.styles if option == "style" else tuple(model.qualities))]
+        wanted = typed.lower()
+        return [each for each in labelled if wanted in each[1].lower()][:25]
+
+    @staticmethod
+    def _amount(price: int) -> str:
+        return f"{price / 1000:g}"
+
+    def describe(self, code: str, locale: str) -> str:
+        """See ChatPort."""
+        name = code if code.startswith("hint.") or code == "bot" else f"describe.{code}"
+        return self.words.plain(Text(name), locale)
+
+
+def _route(event: Event) -> tuple[Entry | None, tuple[str, ...]]:
+    if event.command is not None:
+        return REGISTRY.commands.get(event.command), (event.command, *event.argument.split()[:4])
+    words = tuple((event.action or "").split())
+    return (REGISTRY.actions.get(words[0]) if words else None), words
+
+
+def _always(event: Event) -> bool:
+    """What a frozen user may still do: read terms and ask for help."""
+    return event.command in ("start", "help", "terms", "privacy", "language", "balance")
+
+
+def _private_chat(event: Event) -> str:
+    return f"dm:{event.person.id}" if event.platform == "discord" else event.person.id

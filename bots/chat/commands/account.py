@@ -1,0 +1,61 @@
+"""Welcome, help, language, and what the platforms require: terms and privacy."""
+
+from bots.chat.registry import REGISTRY, Context, action, command
+from bots.chat.types import Button, Option, Reply, Text
+from core.users.models import LOCALES
+
+TOPICS = ("create", "lend", "credits")
+
+
+@command("start")
+async def on_start(context: Context) -> Reply:
+    """Welcome by role."""
+    balances = await context.work.ledger.balances([f"user:{context.user.id}:wallet"])
+    known = any(balances.values())
+    rows = (
+        (Button(Text("button.help.create"), "help create", style="primary"), Button(Text("button.help.lend"), "help lend")),
+        (Button(Text("button.balance"), "balance"), Button(Text("button.language"), "language")),
+    )
+    return Reply(Text("start.back" if known else "start.new", {"name": context.user.name}), rows=rows)
+
+
+@command("help", Option("topic", choices=TOPICS))
+@action("help")
+async def on_help(context: Context) -> Reply:
+    """Help by topic; without one, every command in a line."""
+    topic = context.event.options.get("topic") or next(iter(context.words), "")
+    rows = (tuple(Button(Text(f"button.help.{each}"), f"help {each}") for each in TOPICS),)
+    if topic in TOPICS:
+        return Reply(Text(f"help.{topic}", _help_facts(context)), rows=rows)
+    names = [name for name, entry in REGISTRY.commands.items() if entry.spec and (context.user.is_admin or not entry.spec.admin)]
+    return Reply(Text("help.all", {"commands": " ".join(f"/{name}" for name in names)}), rows=rows)
+
+
+def _help_facts(context: Context) -> dict[str, object]:
+    sale = [each for each in context.app.catalog.sale(context.app.today()).values() if "generate" in each.operations]
+    hours = context.app.settings.earnings_hold_hours
+    return {"models": [each.id for each in sale], "percent": context.app.settings.miner_percent, "hours": hours}
+
+
+@command("language", Option("language", choices=LOCALES))
+@action("language")
+async def on_language(context: Context) -> Reply:
+    """Shows or changes the language."""
+    wanted = context.event.options.get("language") or next(iter(context.words), "")
+    if wanted in LOCALES:
+        await context.work.users.set_locale(context.user.id, wanted)
+        return Reply(Text("language.changed"), private=True)
+    rows = ((Button(Text("language.en"), "language en"), Button(Text("language.zh"), "language zh")),)
+    return Reply(Text("language.ask"), rows=rows, private=True)
+
+
+@command("terms")
+async def on_terms(context: Context) -> Reply:
+    """The terms in short."""
+    return Reply(Text("terms", {"hours": context.app.settings.earnings_hold_hours}))
+
+
+@command("privacy")
+async def on_privacy(context: Context) -> Reply:
+    """What is kept of a person, and why."""
+    return Reply(Text("privacy"))

@@ -1,0 +1,106 @@
+"""/imagine and the buttons below a picture."""
+
+from dataclasses import replace
+
+from bots.chat.grammar import parse, wish_of
+from bots.chat.registry import Context, action, command
+from bots.chat.types import Button, Option, Reply, Text
+from core.address import Address
+from core.catalog import MAX_PROMPT, MAX_SEED
+from core.generations.models import Generation, Order, Parameters, Wish
+
+VARY_STRENGTH = 60
+
+
+@command(
+    "imagine",
+    Option("prompt", required=True, max_length=MAX_PROMPT),
+    Option("model", complete=True),
+    Option("ar", choices=("1:1", "16:9", "9:16", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")),
+    Option("style", complete=True),
+    Option("quality", complete=True),
+    Option("no", max_length=MAX_PROMPT),
+    Option("seed", kind="integer", minimum=0, maximum=MAX_SEED),
+    Option("image", kind="picture"),
+    alone=True,
+)
+async def on_imagine(context: Context) -> Order:
+    """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter."""
+    event = context.event
+    options = event.options or parse(event.argument)
+    blob = None
+    if event.attachment is not None:
+        blob = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
+    return _order(context, wish_of(options, blob))
+
+
+@action("again", alone=True)
+async def on_again(context: Context) -> Order:
+    """The same wish once more, with another seed."""
+    found = await context.work.generations.get(context.number())
+    parameters = replace(found.parameters, seed=None)
+    return _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id))
+
+
+@action("vary", alone=True)
+async def on_vary(context: Context) -> Order:
+    """A new picture from this one."""
+    found = await context.work.generations.delivered(context.number())
+    model = context.app.catalog.models.get(found.model)
+    same = found.model if model and "edit" in model.operations else None
+    parameters = Parameters(strength=VARY_STRENGTH)
+    return _order(context, Wish(_prompt(found), same, "edit", parameters, found.blob, found.id))
+
+
+@action("upscale", alone=True)
+async def on_upscale(context: Context) -> Order:
+    """The same picture, larger."""
+    found = await context.work.generations.delivered(context.number())
+    return _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id))
+
+
+@action("report")
+async def on_report(context: Context) -> Reply:
+    """Where a creator turns with a picture that is not right."""
+    found = await context.work.generations.get(context.number(), context.user.id)
+    return Reply(Text("report", {"id": found.id}), private=True)
+
+
+@command("cancel")
+@action("cancel")
+async def on_cancel(context: Context) -> Reply:
+    """Cancels what still waits: one by its button, or the list to choose from."""
+    if context.words:
+        generation = await context.work.generations.cancel(context.number(), context.user.id)
+        return Reply(Text("cancelled", {"id": generation.id}), toast=context.event.action is not None, private=True)
+    waiting = await context.work.generations.waiting(context.user.id)
+    if not waiting:
+        return Reply(Text("cancel.none"), private=True)
+    if len(waiting) == 1:
+        generation = await context.work.generations.cancel(waiting[0].id, context.user.id)
+        return Reply(Text("cancelled", {"id": generation.id}), private=True)
+    rows = tuple((Button(Text("button.cancel_one", {"id": each.id, "prompt": each.prompt[:40]}), f"cancel {each.id}"),) for each in waiting[:5])
+    return Reply(Text("cancel.which", {"n": len(waiting)}), rows=rows, private=True)
+
+
+def _order(context: Context, wish: Wish) -> Order:
+    checked, price = context.app.price(wish)
+    event = context.event
+    return Order(
+        key=f"{event.platform}:{event.id}",
+        user_id=context.user.id,
+        wish=checked,
+        price=price,
+        address=Address(event.platform, event.place.chat),
+        event=(event.platform, event.id, event.place.chat),
+    )
+
+
+def _prompt(generation: Generation) -> str:
+    return generation.prompt or "a variation of this picture"
+
+
+def _media_type(data: bytes) -> str:
+    if data.startswith(b"\x89PNG"):
+        return "image/png"
+    return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"

@@ -1,0 +1,23 @@
+"""explain(error) -> Reply: the one place where a refusal becomes words."""
+
+from bots.chat.texts import Amount
+from bots.chat.types import Button, Reply, Text
+from core.errors import AetherflowError
+
+_AMOUNTS = frozenset({"needed", "available"})
+
+
+def explain(error: AetherflowError) -> Reply:
+    """What is wrong and what to do next; for the asker alone."""
+    facts = {name: Amount(value) if name in _AMOUNTS else value for name, value in error.facts.items()}
+    code = f"error.{error.code}"
+    if error.code == "bad_prompt":
+        code += f".{error.facts['problem']}"
+    if error.code == "bad_parameter" and not error.facts["allowed"]:
+        code += ".unsupported"
+    if error.code == "not_allowed_now":
+        facts["state"] = Text(f"resource.state.{error.facts['state']}")
+    if error.code in ("not_waiting", "not_delivered"):
+        facts["state"] = Text(f"state.{error.facts['state']}")
+    rows = ((Button(Text("button.balance"), "balance"),),) if error.code == "insufficient_credits" else ()
+    return Reply(Text(code, facts), rows=rows, private=True)

@@ -1,0 +1,71 @@
+"""Forms where a platform has no modals: one question after the other, half-filled in the hints, lost without harm."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bots.chat.types import Button, Event, Form, Reply, Text
+from core.hints import Hints
+
+MODALS = frozenset({"discord"})
+SECONDS = 15 * 60
+"""How long a half-filled form waits for its next answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A form whose last question is answered."""
+
+    action: str
+    answers: dict[str, str]
+
+
+def _key(event: Event) -> str:
+    return f"form:{event.platform}:{event.place.chat}:{event.person.id}"
+
+
+async def begin(hints: Hints, event: Event, form: Form) -> Reply:
+    """Asks the first question."""
+    fields = [
+        {"name": each.name, "label": [each.label.code, each.label.facts], "default": each.default, "hint": each.hint.code if each.hint else "",
+         "choices": [[value, label.code] for value, label in each.choices]}
+        for each in form.fields
+    ]  # fmt: skip
+    return await _ask(hints, event, {"action": form.action, "fields": fields, "answers": {}})
+
+
+async def answer(hints: Hints, event: Event, given: str) -> Reply | Filled | None:
+    """Takes an answer; the next question, or the whole form; None when no form is open here."""
+    text = await hints.recall(_key(event))
+    if not text:
+        return None
+    state = json.loads(text)
+    field = state["fields"][len(state["answers"])]
+    state["answers"][field["name"]] = given[:500]
+    if len(state["answers"]) == len(state["fields"]):
+        await hints.remember(_key(event), "", 1)
+        return Filled(state["action"], state["answers"])
+    return await _ask(hints, event, state)
+
+
+async def forget(hints: Hints, event: Event) -> bool:
+    """Leaves a form; whether there was one."""
+    known = bool(await hints.recall(_key(event)))
+    await hints.remember(_key(event), "", 1)
+    return known
+
+
+async def _ask(hints: Hints, event: Event, state: dict[str, object]) -> Reply:
+    await hints.remember(_key(event), json.dumps(state, ensure_ascii=False), SECONDS)
+    fields, answers = state["fields"], state["answers"]
+    assert isinstance(fields, list) and isinstance(answers, dict)
+    field = fields[len(answers)]
+    rows: list[Sequence[Button]] = [
+        [Button(Text(code), f"form {value}") for value, code in field["choices"][i : i + 3]] for i in range(0, len(field["choices"]), 3)
+    ]
+    if field["default"] and not field["choices"]:
+        rows.append([Button(Text("button.keep", {"value": field["default"]}), f"form {field['default']}")])
+    rows.append([Button(Text("button.leave_form"), "leave_form")])
+    code, facts = field["label"]
+    asked = {"label": Text(code, facts), "hint": Text(field["hint"]) if field["hint"] else "", "n": len(answers) + 1, "of": len(fields)}
+    return Reply(Text("form.question", asked), rows=tuple(tuple(row) for row in rows), private=True)

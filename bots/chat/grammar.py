@@ -1,0 +1,63 @@
+"""One grammar for /imagine: flags inside the prompt, or options. Both end in the same Wish."""
+
+import shlex
+from collections.abc import Mapping
+
+from core.catalog import BadParameter
+from core.generations.models import Parameters, Wish
+
+FLAGS = ("ar", "model", "seed", "no", "style", "quality")
+ALIASES = {"aspect": "ar", "ratio": "ar", "m": "model", "negative": "no"}
+
+
+def parse(argument: str) -> dict[str, str]:
+    """`a red fox --ar 16:9 --no "text"` as options with the prompt. Raises BadParameter for an unknown flag, or one without its value.
+
+    Long dashes, which phones write by themselves, count as two hyphens.
+    """
+    start = min((place for dash in ("--", "—", "–") if (place := _flag_at(argument, dash)) >= 0), default=len(argument))  # noqa: RUF001  # what phones type
+    options = {"prompt": argument[:start].strip()}
+    rest = argument[start:].replace("—", "--").replace("–", "--").replace("“", '"').replace("”", '"')  # noqa: RUF001  # as above
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        raise BadParameter(flag="no", value=rest[:40], allowed=['--no "…"'], model="") from None
+    flag: str | None = None
+    for word in words:
+        if word.startswith("--"):
+            if flag is not None and not options[flag]:
+                raise BadParameter(flag=flag, value="", allowed=[f"--{flag} …"], model="")
+            name, _, value = word[2:].partition("=")
+            flag = ALIASES.get(name.lower(), name.lower())
+            if flag not in FLAGS:
+                raise BadParameter(flag=name[:20], value="", allowed=[f"--{each}" for each in FLAGS], model="")
+            options[flag] = value
+        elif flag is not None:
+            options[flag] = f"{options[flag]} {word}".strip()
+    if flag is not None and not options[flag]:
+        raise BadParameter(flag=flag, value="", allowed=[f"--{flag} …"], model="")
+    return options
+
+
+def _flag_at(text: str, dash: str) -> int:
+    if text.startswith(dash):
+        return 0
+    place = text.find(f" {dash}")
+    return place if place < 0 else place + 1
+
+
+def wish_of(options: Mapping[str, str], source_blob: str | None = None) -> Wish:
+    """Options as a Wish, still to be checked against the catalog. Raises BadParameter for a seed that is no number."""
+    seed = options.get("seed", "").strip()
+    if seed and not (seed.isascii() and seed.isdigit() and len(seed) <= 12):
+        raise BadParameter(flag="seed", value=seed[:20], allowed=["0–4294967294"], model=options.get("model", ""))
+    parameters = Parameters(
+        ratio=options.get("ar") or "1:1",
+        seed=int(seed) if seed else None,
+        negative=options.get("no", ""),
+        style=options.get("style") or None,
+        quality=options.get("quality") or None,
+        strength=60 if source_blob else None,
+    )
+    operation = "edit" if source_blob else "generate"
+    return Wish(options.get("prompt", ""), options.get("model") or None, operation, parameters, source_blob)

@@ -1,0 +1,95 @@
+"""Outbox row -> what is said. A generation's messages are worded from its state at the moment they are sent, so they are never stale."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bots.chat.texts import Amount
+from bots.chat.types import Button, Media, Reply, Text
+from core.app import App
+from core.db import SECOND
+from core.generations.models import Generation, State
+from core.mailbox.models import Delivery
+from core.unit_of_work import UnitOfWork
+
+EDIT_EVERY = 5 * SECOND
+"""Between two edits of a message about a running generation; both platforms' limits leave room for it."""
+SHOWN_PROMPT = 300
+ENDED = frozenset({State.DELIVERED, State.FAILED, State.CANCELLED, State.DISPUTED, State.REFUNDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A row in words: `reply` None means that there is nothing to say (any more). `live`: it will be edited again. `clears`: the message that
+    followed the subject is removed once this one has arrived."""
+
+    reply: Reply | None
+    locale: str
+    live: bool = False
+    clears: bool = False
+
+
+async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
+    """Words for every kind of row but "reply", whose words were chosen when it was written."""
+    if delivery.kind in ("generation", "result"):
+        generation = await work.generations.get(int(delivery.body["generation"]))
+        user = await work.users.get(generation.user_id)
+        if delivery.kind == "result":
+            return Wording(result(generation, user.name), user.locale, clears=True)
+        if generation.state in ENDED:
+            cancelled = generation.state is State.CANCELLED
+            return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
+        return Wording(await status(work, generation), user.locale, live=True)
+    resource = await work.resources.get(int(delivery.body["resource"]))
+    owner = await work.users.get(resource.owner_id)
+    return Wording(_resource_news(app, delivery, resource.id, resource.provider), owner.locale)
+
+
+async def status(work: UnitOfWork, generation: Generation) -> Reply:
+    """A waiting or running generation: price, payer, place in line, or how long it has been drawing."""
+    facts = _facts(generation)
+    if generation.state is State.QUEUED:
+        place = await work.generations.place(generation)
+        text = Text("generation.queued", facts | {"place": place})
+        return Reply(text, rows=((Button(Text("button.cancel"), f"cancel {generation.id}"),),), subject=generation.subject)
+    since = await work.generations.running_since(generation)
+    seconds = max(0, (work.now - since) // SECOND) if since else 0
+    bar = "▰" * min(9, 1 + seconds // 2) + "▱" * max(1, 9 - seconds // 2)
+    return Reply(Text("generation.running", facts | {"seconds": seconds, "bar": bar}), subject=generation.subject)
+
+
+def result(generation: Generation, name: str) -> Reply:
+    """The picture with its buttons, or why there is none."""
+    facts = _facts(generation) | {"name": name}
+    if generation.state is State.FAILED:
+        again = ((Button(Text("button.again"), f"again {generation.id}"),),) if generation.reason not in ("moderated", "bad_request") else ()
+        return Reply(Text("generation.failed", facts | {"why": Text(f"failed.{generation.reason}")}), rows=again)
+    assert generation.blob and generation.media_type
+    seconds = ((generation.finished_at or generation.created_at) - generation.created_at) / SECOND
+    facts |= {"paid": Amount(generation.paid), "seconds": f"{seconds:.1f}", "seed": "—" if generation.seed is None else generation.seed}
+    number = generation.id
+    rows = (
+        (Button(Text("button.again"), f"again {number}", style="primary"), Button(Text("button.vary"), f"vary {number}")),
+        (Button(Text("button.upscale"), f"upscale {number}"), Button(Text("button.report"), f"report {number}", style="danger")),
+    )
+    return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type),))
+
+
+def _facts(generation: Generation) -> dict[str, Any]:
+    prompt = generation.prompt if len(generation.prompt) <= SHOWN_PROMPT else generation.prompt[:SHOWN_PROMPT] + "…"
+    payer = Text("payer.earnings" if generation.payer.endswith("earnings") else "payer.wallet")
+    return {"id": generation.id, "prompt": prompt or "—", "model": generation.model, "price": Amount(generation.held), "payer": payer}
+
+
+def _resource_news(app: App, delivery: Delivery, number: int, provider: str) -> Reply:
+    facts: dict[str, Any] = {"id": number, "provider": app.catalog.providers[provider].name}
+    if fault := delivery.body.get("fault"):
+        facts["why"] = Text(f"fault.{fault}")
+    if delivery.kind == "resource_ready":
+        balance = delivery.body.get("balance")
+        facts["balance"] = Text("balance.unknown") if balance is None else f"${balance / 1_000_000:.2f}"
+        rows = ((Button(Text("button.set_limits"), f"limits {number}", style="primary"),),)
+    elif delivery.kind == "resource_refused":
+        rows = ((Button(Text("button.new_key"), f"hand {number}", style="primary"),),)
+    else:
+        rows = ((Button(Text("button.resource"), f"resource {number}"),),)
+    return Reply(Text(f"notice.{delivery.kind}", facts), rows=rows)

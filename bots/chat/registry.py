@@ -1,0 +1,69 @@
+"""Commands and actions: who answers what. A handler is a function of a Context, found by name."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from bots.chat.types import CommandSpec, Event, Option, Reply
+from core.app import App
+from core.generations.models import Order
+from core.unit_of_work import UnitOfWork
+from core.users.models import User
+
+Answered = Reply | Order | None
+Handler = Callable[["Context"], Awaitable[Answered]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One event being answered. `work` is its transaction (None for handlers declared `alone`); `words` are the action's arguments."""
+
+    app: App
+    event: Event
+    user: User
+    work: UnitOfWork
+    words: tuple[str, ...] = ()
+
+    def number(self, place: int = 0) -> int:
+        """An argument of the action as a row number; 0, which no row has, when it is none."""
+        text = self.words[place] if place < len(self.words) else ""
+        return int(text) if text.isdigit() and len(text) < 16 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`alone`: reads only; it returns an Order, or writes through use cases that open their own transaction."""
+
+    handler: Handler
+    alone: bool = False
+    spec: CommandSpec | None = None
+
+
+@dataclass(slots=True)
+class Registry:
+    """Everything that can be said to the bot."""
+
+    commands: dict[str, Entry] = field(default_factory=dict)
+    actions: dict[str, Entry] = field(default_factory=dict)
+
+
+REGISTRY = Registry()
+
+
+def command(name: str, *options: Option, private: bool = False, admin: bool = False, alone: bool = False) -> Callable[[Handler], Handler]:
+    """Declares a command of both platforms."""
+
+    def declare(handler: Handler) -> Handler:
+        REGISTRY.commands[name] = Entry(handler, alone, CommandSpec(name, options, private, admin))
+        return handler
+
+    return declare
+
+
+def action(name: str, *, alone: bool = False) -> Callable[[Handler], Handler]:
+    """Declares what a button or a sent form asks for: its first word."""
+
+    def declare(handler: Handler) -> Handler:
+        REGISTRY.actions[name] = Entry(handler, alone)
+        return handler
+
+    return declare

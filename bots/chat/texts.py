@@ -1,0 +1,47 @@
+"""Text + locale -> string. The sentences are in `locales/`, by code; facts fill their {placeholders}, escaped."""
+
+import gettext
+import html
+from pathlib import Path
+from typing import Any
+
+from bots.chat.types import LOCALES, Text
+from core.money import format_credits
+
+FOLDER = Path(__file__).with_name("locales")
+
+
+class Amount(int):
+    """Milli-credits, shown as a number of Credits."""
+
+
+class Words:
+    """Every language, loaded once per process."""
+
+    def __init__(self) -> None:
+        self._catalogs = {locale: gettext.translation("aetherflow", FOLDER, [locale]) for locale in LOCALES}
+
+    def say(self, text: Text, locale: str) -> str:
+        """The sentence as HTML of the common markup. A code without a sentence is shown as it is; a test keeps that from happening."""
+        facts = {name: self._shown(value, locale) for name, value in text.facts.items()}
+        return self._catalogs[locale].gettext(text.code).format(**facts)
+
+    def plain(self, text: Text, locale: str) -> str:
+        """The sentence without markup, for labels and notes."""
+        bare = self.say(text, locale)
+        for tag in ("b", "i", "code"):
+            bare = bare.replace(f"<{tag}>", "").replace(f"</{tag}>", "")
+        return html.unescape(bare)
+
+    def knows(self, code: str, locale: str = "en") -> bool:
+        """Whether there is a sentence for a code."""
+        return self._catalogs[locale].gettext(code) != code
+
+    def _shown(self, value: Any, locale: str) -> str:
+        if isinstance(value, Text):
+            return self.say(value, locale)
+        if isinstance(value, Amount):
+            return format_credits(value)
+        if isinstance(value, list | tuple):
+            return ", ".join(self._shown(each, locale) for each in value)
+        return html.escape(str(value), quote=False)

@@ -1,0 +1,40 @@
+"""Updates in the inbox: stored before they are acknowledged, veiled, because people paste keys anywhere."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from core.app import INBOX, App
+from core.hints import wait
+from core.mailbox.models import Received
+
+PLATFORM = "telegram"
+
+
+class InboxStore:
+    """The UpdateStore of the product."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._woken = app.hints.on(INBOX)
+
+    async def store(self, updates: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        """Keeps raw updates; those known already change nothing."""
+        events = [
+            Received(event_id, chat, self._app.vault.veil(json.dumps(raw).encode(), f"{PLATFORM}:{event_id}")) for event_id, chat, raw in updates
+        ]
+        await self._app.run(lambda work: work.mailbox.store(PLATFORM, events))
+        await self._app.hints.wake(INBOX)
+
+    async def take(self, limit: int) -> list[tuple[str, dict[str, Any]]]:
+        """Leases updates that nobody has handled, at most one per chat."""
+        taken = await self._app.run(lambda work: work.mailbox.take_events(PLATFORM, limit))
+        return [(each.event_id, json.loads(self._app.vault.unveil(each.body, f"{PLATFORM}:{each.event_id}"))) for each in taken]
+
+    async def drop(self, event_id: str) -> None:
+        """An update that is nothing to us."""
+        await self._app.run(lambda work: work.mailbox.mark_handled([(PLATFORM, event_id, "")]))
+
+    async def wait(self, timeout: float) -> None:
+        """Until there may be updates."""
+        await wait(self._woken, timeout)

@@ -1,0 +1,140 @@
+"""The journey that `aetherflow demo` plays: real bots, real sockets, the sandbox as the outside world."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from pydantic import SecretStr
+from rich.console import Console
+
+from core.app import App
+from core.config import Settings
+from core.users.models import Identity
+from sandbox.world import World
+
+FOLDER = Path("var/demo")
+KEY = "sk-demo-0123456789abcdef"
+SECONDS = 30.0
+"""How long each step may take."""
+
+Opened = Callable[[Settings], AbstractAsyncContextManager[App]]
+RunRoles = Callable[[Settings, Sequence[str], asyncio.Event], Awaitable[None]]
+Message = dict[str, Any]
+
+
+def settings_for(url: str, folder: Path) -> Settings:
+    """The product, embedded, pointed at the sandbox by its ordinary settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Settings(
+        data_dir=folder,
+        api_port=0,
+        telegram_token=SecretStr("1:demo"),
+        telegram_api_url=f"{url}/telegram",
+        discord_token=SecretStr("demo"),
+        discord_api_url=f"{url}/discord/api/v10",
+        stability_api_url=f"{url}/stability",
+        openai_api_url=f"{url}/openai",
+        admins="telegram:1009",
+    )
+
+
+async def give_everyone(opened: Opened, settings: Settings) -> None:
+    """Credits to try things with, once."""
+    async with opened(settings) as app:
+        for platform, person, chat in (("telegram", "1001", "1001"), ("discord", "200000000000000002", "dm:200000000000000002")):
+            user = await app.run(lambda work, i=Identity(platform, person, person, chat): work.users.resolve(i))  # type: ignore[misc]  # a lambda with a default
+            await app.grant(user.id, 100_000, f"grant:welcome:{user.id}")
+
+
+async def play(run_roles: RunRoles, opened: Opened, upgrade: Callable[[str], None], console: Console) -> None:
+    """Plays the main job. Raises (and so exits non-zero) at the first step that does not work."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    world = World()
+    await world.start(port=0)
+    stop = asyncio.Event()
+    try:
+        settings = settings_for(world.url, FOLDER)
+        await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
+        await give_everyone(opened, settings)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_roles(settings, ("worker", "telegram", "discord"), stop))
+            try:
+                await _journey(world, console)
+            finally:
+                stop.set()
+        async with opened(settings) as app:
+            audit = await app.audit()
+            assert audit.clean, audit.findings
+            console.print(f"[green]✓[/] The ledger is proved: {audit.figures['entries']} entries, sum {audit.figures['sum of all legs']}.")
+        console.print("[bold green]Everything worked.[/]")
+    finally:
+        await world.stop()
+
+
+async def _journey(world: World, console: Console) -> None:
+    await _lend(world, console)
+    chat = world.telegram.private_chat("1001")
+    await world.telegram.say("1001", chat, "/start")
+    await world.telegram.wait_for("1001", chat, lambda m: "Ada" in m["html"], SECONDS)
+    await world.telegram.say("1001", chat, "/imagine a red fox in the snow at sunset --ar 16:9 --seed 7")
+    shown = await world.telegram.wait_for("1001", chat, lambda m: bool(m["pictures"]), SECONDS)
+    await _keep(world, shown, "telegram.png", console, "Telegram: Ada typed /imagine and got her picture")
+    await world.telegram.say("1001", chat, "/balance")
+    balance = await world.telegram.wait_for("1001", chat, lambda m: "Wallet" in m["html"], SECONDS)
+    console.print(f"  {_plain(balance)}")
+    bo = "200000000000000002"
+    channel = next(each["id"] for each in world.discord.chats(bo) if each["kind"] == "channel")
+    await world.discord.until(lambda: any(each["name"] == "imagine" for each in world.discord.commands()))
+    await world.discord.command(bo, channel, "imagine", {"prompt": "城市 neon street, rain", "model": "core", "style": "anime"})
+    shown = await world.discord.wait_for(bo, channel, lambda m: bool(m["pictures"]), SECONDS)
+    await _keep(world, shown, "discord.png", console, "Discord: Bo used /imagine with options and got his picture")
+    mira = world.telegram.private_chat("1004")
+    await world.telegram.say("1004", mira, "/earnings")
+    earned = await world.telegram.wait_for("1004", mira, lambda m: "Pending" in m["html"] and "Delivered: 2" in m["html"], SECONDS)
+    console.print(f"[green]✓[/] Telegram: Mira earned.\n  {_plain(earned)}")
+
+
+async def _lend(world: World, console: Console) -> None:
+    """Mira lends a key in a private conversation."""
+    hands, mira = world.telegram, "1004"
+    chat = hands.private_chat(mira)
+    await hands.say(mira, chat, "/lend")
+    for word in ("lend stability", "attest stability"):
+        asked = await hands.wait_for(mira, chat, lambda m, w=word: _action(m, w) is not None, SECONDS)
+        await hands.press(mira, chat, asked["id"], _action(asked, word) or "")
+    await hands.wait_for(mira, chat, lambda m: "/handover/" in m["html"], SECONDS)
+    pasted = await hands.say(mira, chat, KEY)
+    ready = await hands.wait_for(mira, chat, lambda m: _action(m, "limits") is not None, SECONDS)
+    assert all(each["id"] != pasted for each in hands.messages(mira, chat)), "the message with the key was not deleted"
+    console.print("[green]✓[/] Telegram: Mira lent a key; her message is deleted, the key sealed and tried.")
+    await hands.press(mira, chat, ready["id"], _action(ready, "limits") or "")
+    for number, given in enumerate(("90", "4", "60", "500", "always"), start=1):
+        await hands.wait_for(mira, chat, lambda m, n=number: f"({n}/5)" in m["html"], SECONDS)
+        await hands.say(mira, chat, given)
+    await hands.wait_for(mira, chat, lambda m: "listed" in m["html"], SECONDS)
+    console.print("[green]✓[/] Telegram: Mira set price and limits; the resource is listed.")
+
+
+def _action(message: Message, word: str) -> str | None:
+    return next((key["action"] for row in message["rows"] for key in row if (key.get("action") or "").startswith(word)), None)
+
+
+def _plain(message: Message) -> str:
+    text = str(message["html"]).replace("<br>", "\n").replace("\n", "\n  ")
+    for tag in ("b", "i", "code"):
+        text = text.replace(f"<{tag}>", "").replace(f"</{tag}>", "")
+    return text
+
+
+async def _keep(world: World, message: Message, name: str, console: Console, words: str) -> None:
+    url = message["pictures"][0]
+    async with aiohttp.ClientSession() as session, session.get(url if "://" in url else f"{world.url}{url}") as answer:
+        data = await answer.read()
+        assert answer.status == 200, answer.status
+    file = FOLDER / name
+    await asyncio.to_thread(file.write_bytes, data)
+    console.print(f"[green]✓[/] {words}: {file} ({len(data):,} bytes)")
