@@ -37,7 +37,7 @@ from core.worker import Worker
 from migrations.upgrade import upgrade
 from sandbox.world import World, refuse_real_tokens
 
-app = typer.Typer(help="Aetherflow: a marketplace for AI image generation that lives in chats.", no_args_is_help=True)
+app = typer.Typer(help="Aetherflow: a marketplace for AI image generation that lives in chats.", no_args_is_help=True, pretty_exceptions_enable=False)
 vault_app, admin_app = typer.Typer(help="The vault."), typer.Typer(help="The first admin, and Credits to begin with.")
 app.add_typer(vault_app, name="vault")
 app.add_typer(admin_app, name="admin")
@@ -157,7 +157,7 @@ def _guarded(main: Callable[[], Awaitable[None]]) -> None:
             console.print(f"[red]{facts.get('setting', 'settings')}[/]: {facts.get('problem', error)}")
         raise SystemExit(2) from None
     except* KeyboardInterrupt:
-        return
+        pass
 
 
 @app.command()

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from rich.console import Console
 
 from core.app import App
 from core.config import Settings
-from core.users.models import Identity
+from core.unit_of_work import UnitOfWork
+from core.users.models import Identity, User
 from sandbox.world import World
 
 FOLDER = Path("var/demo")
+BO = "200000000000000002"
 KEY = "sk-demo-0123456789abcdef"
 SECONDS = 30.0
 """How long each step may take."""
@@ -45,9 +48,13 @@ def settings_for(url: str, folder: Path) -> Settings:
 async def give_everyone(opened: Opened, settings: Settings) -> None:
     """Credits to try things with, once."""
     async with opened(settings) as app:
-        for platform, person, chat in (("telegram", "1001", "1001"), ("discord", "200000000000000002", "dm:200000000000000002")):
-            user = await app.run(lambda work, i=Identity(platform, person, person, chat): work.users.resolve(i))  # type: ignore[misc]  # a lambda with a default
+        for identity in (Identity("telegram", "1001", "Ada", "1001"), Identity("discord", BO, "Bo", f"dm:{BO}")):
+            user = await app.run(partial(_resolve, identity=identity))
             await app.grant(user.id, 100_000, f"grant:welcome:{user.id}")
+
+
+async def _resolve(work: UnitOfWork, identity: Identity) -> User:
+    return await work.users.resolve(identity)
 
 
 async def play(run_roles: RunRoles, opened: Opened, upgrade: Callable[[str], None], console: Console) -> None:
@@ -86,11 +93,10 @@ async def _journey(world: World, console: Console) -> None:
     await world.telegram.say("1001", chat, "/balance")
     balance = await world.telegram.wait_for("1001", chat, lambda m: "Wallet" in m["html"], SECONDS)
     console.print(f"  {_plain(balance)}")
-    bo = "200000000000000002"
-    channel = next(each["id"] for each in world.discord.chats(bo) if each["kind"] == "channel")
+    channel = next(each["id"] for each in world.discord.chats(BO) if each["kind"] == "channel")
     await world.discord.until(lambda: any(each["name"] == "imagine" for each in world.discord.commands()))
-    await world.discord.command(bo, channel, "imagine", {"prompt": "城市 neon street, rain", "model": "core", "style": "anime"})
-    shown = await world.discord.wait_for(bo, channel, lambda m: bool(m["pictures"]), SECONDS)
+    await world.discord.command(BO, channel, "imagine", {"prompt": "城市 neon street, rain", "model": "core", "style": "anime"})
+    shown = await world.discord.wait_for(BO, channel, lambda m: bool(m["pictures"]), SECONDS)
     await _keep(world, shown, "discord.png", console, "Discord: Bo used /imagine with options and got his picture")
     mira = world.telegram.private_chat("1004")
     await world.telegram.say("1004", mira, "/earnings")
