@@ -7,9 +7,9 @@ import os
 import resource as limits
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -28,6 +28,7 @@ from core.config import Settings, load
 from core.db import Database
 from core.errors import AetherflowError, Misconfigured
 from core.money import parse_credits
+from core.providers.base import Provider
 from core.providers.http import make_client
 from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
@@ -37,7 +38,9 @@ from core.worker import Worker
 from migrations.upgrade import upgrade
 from sandbox.world import World, refuse_real_tokens
 
-app = typer.Typer(help="Aetherflow: a marketplace for AI image generation that lives in chats.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Aetherflow: a marketplace for AI image generation that lives in chats.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 vault_app, admin_app = typer.Typer(help="The vault."), typer.Typer(help="The first admin, and Credits to begin with.")
 app.add_typer(vault_app, name="vault")
 app.add_typer(admin_app, name="admin")
@@ -54,7 +57,7 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
     """The App with the providers that the settings point to."""
     client = make_client()
     stability = StabilityProvider(settings.stability_api_url, client)
-    providers = {"stability": stability, "openai": OpenAIProvider(settings.openai_api_url, client)}
+    providers: dict[str, Provider] = {"stability": stability, "openai": OpenAIProvider(settings.openai_api_url, client)}
     try:
         async with open_app(settings, providers) as opened_:
             yield opened_
@@ -78,9 +81,9 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
         await stop.wait()
 
 
-def _start(group: asyncio.TaskGroup, token: str, name: str, begin: Callable[[], Awaitable[None]]) -> None:
+def _start(group: asyncio.TaskGroup, token: str, name: str, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
     if token:
-        group.create_task(begin())  # type: ignore[arg-type]  # both are coroutines
+        group.create_task(begin())
     else:
         log.warning("platform_off", platform=name, why=f"{name.upper()}_TOKEN is not set")
 
@@ -88,8 +91,9 @@ def _start(group: asyncio.TaskGroup, token: str, name: str, begin: Callable[[], 
 async def _telegram(core: App, chat: Chat, stop: asyncio.Event) -> None:
     settings = core.settings
     runner = TelegramRunner(
-        chat, InboxStore(core), token=settings.telegram_token.get_secret_value(), api_url=settings.telegram_api_url, mode=settings.telegram_mode,
-        webhook_url=f"{settings.public_url.rstrip('/')}/webhooks/telegram", webhook_secret=settings.telegram_webhook_secret.get_secret_value(),
+        chat, InboxStore(core), token=settings.telegram_token.get_secret_value(), api_url=settings.telegram_api_url,
+        mode=settings.telegram_mode, webhook_url=f"{settings.public_url.rstrip('/')}/webhooks/telegram",
+        webhook_secret=settings.telegram_webhook_secret.get_secret_value(),
     )  # fmt: skip
     async with asyncio.TaskGroup() as group:
         group.create_task(runner.run())
@@ -134,7 +138,7 @@ def set_up_logs(level: str) -> None:
     )
 
 
-def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -147,10 +151,10 @@ def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     _guarded(main)
 
 
-def _guarded(main: Callable[[], Awaitable[None]]) -> None:
+def _guarded(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs to the end; a setting that is wrong becomes one sentence and exit code 2."""
     try:
-        asyncio.run(main())  # type: ignore[arg-type]  # a coroutine function
+        asyncio.run(main())
     except* Misconfigured as group:
         for error in group.exceptions:
             facts = getattr(error, "facts", {})
@@ -279,7 +283,9 @@ def vault_rotate() -> None:
 
 
 @admin_app.command("grant")
-def admin_grant(identity: str, credits: str, key: Annotated[str, typer.Option(help="The same key grants once.")] = "") -> None:  # noqa: A002  # the word that the operator types
+def admin_grant(
+    identity: str, credits: str, key: Annotated[str, typer.Option(help="The same key grants once.")] = ""
+) -> None:  # the word that the operator types
     """Gives Credits to a user: `aetherflow admin grant telegram:1001 100`."""
 
     async def main() -> None:

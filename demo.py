@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ SECONDS = 30.0
 """How long each step may take."""
 
 Opened = Callable[[Settings], AbstractAsyncContextManager[App]]
-RunRoles = Callable[[Settings, Sequence[str], asyncio.Event], Awaitable[None]]
+RunRoles = Callable[[Settings, Sequence[str], asyncio.Event], Coroutine[Any, Any, None]]
 Message = dict[str, Any]
 
 
@@ -110,7 +110,7 @@ async def _lend(world: World, console: Console) -> None:
     chat = hands.private_chat(mira)
     await hands.say(mira, chat, "/lend")
     for word in ("lend stability", "attest stability"):
-        asked = await hands.wait_for(mira, chat, lambda m, w=word: _action(m, w) is not None, SECONDS)
+        asked = await hands.wait_for(mira, chat, _offers(word), SECONDS)
         await hands.press(mira, chat, asked["id"], _action(asked, word) or "")
     await hands.wait_for(mira, chat, lambda m: "/handover/" in m["html"], SECONDS)
     pasted = await hands.say(mira, chat, KEY)
@@ -119,10 +119,18 @@ async def _lend(world: World, console: Console) -> None:
     console.print("[green]✓[/] Telegram: Mira lent a key; her message is deleted, the key sealed and tried.")
     await hands.press(mira, chat, ready["id"], _action(ready, "limits") or "")
     for number, given in enumerate(("90", "4", "60", "500", "always"), start=1):
-        await hands.wait_for(mira, chat, lambda m, n=number: f"({n}/5)" in m["html"], SECONDS)
+        await hands.wait_for(mira, chat, _says(f"({number}/5)"), SECONDS)
         await hands.say(mira, chat, given)
     await hands.wait_for(mira, chat, lambda m: "listed" in m["html"], SECONDS)
     console.print("[green]✓[/] Telegram: Mira set price and limits; the resource is listed.")
+
+
+def _offers(word: str) -> Callable[[Message], bool]:
+    return lambda message: _action(message, word) is not None
+
+
+def _says(words: str) -> Callable[[Message], bool]:
+    return lambda message: words in message["html"]
 
 
 def _action(message: Message, word: str) -> str | None:

@@ -49,9 +49,11 @@ TEXTS = {
         "too_large": "内容过长，不是密钥。未保存任何内容。",
     },
 }
-STYLE = """body{font:17px/1.5 system-ui,sans-serif;background:#f4f6fb;color:#16203a;margin:0;display:grid;min-height:100vh;place-items:center}
+STYLE = """body{font:17px/1.5 system-ui,sans-serif;background:#f4f6fb;color:#16203a;margin:0;display:grid;
+min-height:100vh;place-items:center}
 main{background:#fff;max-width:26rem;width:calc(100% - 3rem);padding:2rem;border-radius:1rem;box-shadow:0 8px 40px #16203a1a}
-h1{font-size:1.35rem;margin:0 0 .6rem}input{width:100%;box-sizing:border-box;font:inherit;padding:.7rem;border:1px solid #b9c3da;border-radius:.6rem}
+h1{font-size:1.35rem;margin:0 0 .6rem}
+input{width:100%;box-sizing:border-box;font:inherit;padding:.7rem;border:1px solid #b9c3da;border-radius:.6rem}
 button{margin-top:1rem;width:100%;font:inherit;padding:.75rem;border:0;border-radius:.6rem;background:#3a5bd9;color:#fff;cursor:pointer}
 .problem{color:#a3192b}@media(prefers-color-scheme:dark){body{background:#0f1424;color:#e8ecf8}main{background:#1a2138}input{background:#0f1424;color:inherit}}"""
 
@@ -89,20 +91,25 @@ async def take(request: Request, token: str) -> HTMLResponse:
     except LinkExpired:
         return _page(texts, f"<p class=problem>{texts['link_expired']}</p>", 410)
     except Refusal as error:
-        return _page(texts, f"<p class=problem role=alert>{texts.get(error.code, error.code)}</p>{_form(app, texts, resource.provider)}", 409)
+        return _page(
+            texts, f"<p class=problem role=alert>{texts.get(error.code, error.code)}</p>{_form(app, texts, resource.provider)}", 409
+        )
     return _page(texts, f"<p>{texts['done']}</p>")
 
 
 def _form(app: App, texts: dict[str, str], provider: str) -> str:
     rule = app.catalog.providers[provider]
     intro = html.escape(texts["intro"].format(provider=rule.name, shape=rule.key_shape))
-    field = '<input id=key name=key type=password autocomplete=off spellcheck=false required maxlength=1024 autofocus>'
+    field = "<input id=key name=key type=password autocomplete=off spellcheck=false required maxlength=1024 autofocus>"
     return f"<p>{intro}</p><form method=post><label for=key>{texts['key']}</label>{field}<button>{texts['send']}</button></form>"
 
 
 def _page(texts: dict[str, str], body: str, status: int = 200) -> HTMLResponse:
-    head = f"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>{texts['title']}</title>"
-    return HTMLResponse(f"{head}<link rel=stylesheet href=/static/handover.css><main><h1>{texts['title']}</h1>{body}</main>", status, HEADERS)
+    viewport = "<meta name=viewport content='width=device-width,initial-scale=1'>"
+    head = f"<!doctype html><meta charset=utf-8>{viewport}<title>{texts['title']}</title>"
+    return HTMLResponse(
+        f"{head}<link rel=stylesheet href=/static/handover.css><main><h1>{texts['title']}</h1>{body}</main>", status, HEADERS
+    )
 
 
 def _app(request: Request) -> App:

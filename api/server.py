@@ -17,7 +17,13 @@ async def serve(app: App, stop: asyncio.Event) -> None:
     """Serves until `stop`. The access log is off: a path may hold a one-time token."""
     settings = app.settings
     config = uvicorn.Config(
-        make_api(app), host=settings.api_host, port=settings.api_port, access_log=False, log_level="warning", lifespan="off", server_header=False
+        make_api(app),
+        host=settings.api_host,
+        port=settings.api_port,
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        server_header=False,
     )
     server = _Server(config)
     async with asyncio.TaskGroup() as group:

@@ -61,7 +61,14 @@ class App:
     """Share one per process. Made by `open_app`."""
 
     def __init__(
-        self, settings: Settings, database: Database, hints: Hints, blobs: Blobs, vault: Vault, catalog: Catalog, providers: Mapping[str, Provider]
+        self,
+        settings: Settings,
+        database: Database,
+        hints: Hints,
+        blobs: Blobs,
+        vault: Vault,
+        catalog: Catalog,
+        providers: Mapping[str, Provider],
     ) -> None:
         self.settings = settings
         self.database = database
@@ -170,8 +177,9 @@ class App:
     async def _make_admins(self) -> None:
         for platform, person in self.settings.admin_identities:
             chat = f"dm:{person}" if platform == "discord" else person if platform == "telegram" else ""
+            identity = Identity(platform, person, person, chat)
 
-            async def make(work: UnitOfWork, identity: Identity = Identity(platform, person, person, chat)) -> None:
+            async def make(work: UnitOfWork, identity: Identity = identity) -> None:
                 user = await work.users.resolve(identity)
                 await work.users.add_role(user.id, Role.ADMIN)
 
@@ -211,5 +219,3 @@ async def open_app(settings: Settings, providers: Mapping[str, Provider]) -> Asy
         stack.push_async_callback(app.close)
         await app._make_admins()  # noqa: SLF001  # its own factory
         yield app
-
-

@@ -70,8 +70,7 @@ class Model:
 
     def price_of(self, quality: str | None) -> int:
         """Milli-credits for one picture of that quality."""
-        wanted = quality or self.default_quality
-        return self.qualities[wanted] if wanted in self.qualities else self.price
+        return self.qualities.get(quality or self.default_quality or "", self.price)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ Everything that may be limited by choice is named here or beside its only user; 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import Misconfigured
 
@@ -122,9 +122,9 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = P
         values |= {name: value for name, value in dotenv_values(env_file).items() if value is not None}
     values |= os.environ if environment is None else environment
     ours = {name[len(PREFIX) :].lower(): value for name, value in values.items() if name.startswith(PREFIX) and value != ""}
-    ours = {name: value for name, value in ours.items() if not name.startswith("test_")}
+    arguments: dict[str, Any] = {name: value for name, value in ours.items() if not name.startswith("test_")}
     try:
-        return _FromMapping(**ours)
+        return _FromMapping(**arguments)
     except ValidationError as error:
         problems = "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise Misconfigured(setting="settings", problem=problems) from None
@@ -134,5 +134,12 @@ class _FromMapping(Settings):
     """Takes its values from the arguments alone: what is read and what wins is decided in `load`, in plain sight."""
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls, init_settings, **_others):  # type: ignore[no-untyped-def]  # the library's own signature
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)

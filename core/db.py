@@ -113,6 +113,10 @@ class Database:
             await self._reader.dispose()
 
 
+UNREACHABLE = (DBAPIError, OSError)
+"""What a database that is away, or that gave up, raises."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed when it is simply run again (deadlock, lock time-out, busy)."""
     if not isinstance(error, DBAPIError):
@@ -124,8 +128,8 @@ def is_transient(error: BaseException) -> bool:
 class Coalescer(Generic[Item, Result]):
     """Runs what many callers ask for at the same time as one batch: all that queued up while the batch before was committing.
 
-    A caller that is alone is a batch of one. Each caller gets its own answer; an answer that is an exception is raised to its caller. When a
-    batch fails as a whole, its items are run again one by one, so that the one that is to blame fails alone. A caller that goes away does
+    A caller that is alone is a batch of one. Each caller gets its own answer; an answer that is an exception is raised to its caller. When
+    a batch fails as a whole, its items are run again one by one, so that the one that is to blame fails alone. A caller that goes away does
     not stop its item. `run` answers in the order of its items.
     """
 

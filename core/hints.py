@@ -100,7 +100,8 @@ class RedisHints:
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, decode_responses=True)
         self._local = LocalHints()
-        self._storage = RedisStorage(url, implementation="redispy", connection_pool=self._redis.connection_pool)
+        pool = self._redis.connection_pool
+        self._storage = RedisStorage(url, implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]  # handed on to redis
         self._limiter = MovingWindowRateLimiter(self._storage)
 
     async def wake(self, topic: str) -> None:
@@ -128,10 +129,11 @@ class RedisHints:
     async def recall(self, key: str) -> str:
         """See Hints."""
         try:
-            return await self._redis.get(f"aetherflow:{key}") or ""
+            value = await self._redis.get(f"aetherflow:{key}")
         except (RedisError, OSError) as error:
             log.warning("hint_lost", key=key, problem=type(error).__name__)
             return ""
+        return value if isinstance(value, str) else ""
 
     async def admit(self, key: str, per_minute: int) -> bool:
         """See Hints."""

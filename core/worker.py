@@ -39,7 +39,12 @@ RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
-_KINDS = {Delivered: OutcomeKind.DELIVERED, Rejected: OutcomeKind.REJECTED, FailedFree: OutcomeKind.FAILED_FREE, FailedCost: OutcomeKind.FAILED_COST}
+_KINDS = {
+    Delivered: OutcomeKind.DELIVERED,
+    Rejected: OutcomeKind.REJECTED,
+    FailedFree: OutcomeKind.FAILED_FREE,
+    FailedCost: OutcomeKind.FAILED_COST,
+}
 
 
 class Worker:
@@ -47,7 +52,7 @@ class Worker:
 
     def __init__(self, app: App, seed: int | None = None) -> None:
         self._app = app
-        self._random = random.Random(seed)  # noqa: S311  # ties among equals, nothing secret
+        self._random = random.Random(seed)  # ties among equals, nothing secret
         self._running: dict[asyncio.Task[None], Lease] = {}
         self._pseudonym = app.settings.jwt_secret.get_secret_value().encode() or b"aetherflow"
 
@@ -147,8 +152,8 @@ class Worker:
             return FailedFree(Fault.BAD_REQUEST)
         chosen = generation.parameters
         request = ImageRequest(
-            Operation(generation.operation), lease.provider_model, generation.prompt, chosen.negative, chosen.ratio, chosen.seed, chosen.style,
-            chosen.quality, source, chosen.strength, self._end_user(generation.user_id),
+            Operation(generation.operation), lease.provider_model, generation.prompt, chosen.negative, chosen.ratio, chosen.seed,
+            chosen.style, chosen.quality, source, chosen.strength, self._end_user(generation.user_id),
         )  # fmt: skip
         return await provider.generate(request, key, timeout=settings.call_seconds)
 

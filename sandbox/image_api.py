@@ -105,7 +105,7 @@ class ImageApi:
     def add_key(
         self,
         key: str,
-        credits: float | Decimal = DEMO_CREDITS,  # noqa: A002  # the vendor's word
+        credits: float | Decimal = DEMO_CREDITS,  # the vendor's word
         *,
         verified: bool = True,
         models: frozenset[str] | None = None,

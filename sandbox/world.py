@@ -25,6 +25,7 @@ DEFAULT_PORT = 8765
 _PAGE = Path(__file__).parent / "page"
 _LARGEST_REQUEST = 64 * 1024 * 1024
 _GOODBYE_SECONDS = 2.0
+_BACKLOG = 4096  # many people may arrive at once, and a benchmark brings all of them
 _REAL = (
     ("AETHERFLOW_TELEGRAM_TOKEN", "AETHERFLOW_TELEGRAM_API_URL"),
     ("AETHERFLOW_DISCORD_TOKEN", "AETHERFLOW_DISCORD_API_URL"),
@@ -67,7 +68,7 @@ class World:
         app.on_shutdown.append(self._close_parts)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
 
     async def stop(self) -> None:
         """Closes every connection and the port. Once more does nothing."""

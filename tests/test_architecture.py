@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("core", "bots", "api", "sandbox", "bench")
 FILES = sorted(
-    [ROOT / "cli.py", ROOT / "dev.py", *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))],
+    [ROOT / "cli.py", ROOT / "demo.py", ROOT / "dev.py", *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))],
 )
 OURS = [file for file in FILES if file.relative_to(ROOT).parts[0] in ("core", "bots", "api")]
 PARSED = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}

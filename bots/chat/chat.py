@@ -64,11 +64,17 @@ class Chat:
 
     async def _dispatch(self, event: Event, user: User) -> Answer:
         entry, words = _route(event)
-        if event.action is not None and words[:1] in (("form",), ("leave_form",)) or (entry is None and event.text and event.place.private):
+        if (event.action is not None and words[:1] in (("form",), ("leave_form",))) or (
+            entry is None and event.text and event.place.private
+        ):
             return await self._form_answer(event, user)
         if entry is None:
             known = event.command is None or not event.place.private
-            return Answer() if known and event.action is None else await self._record(event, user, Reply(Text("error.unknown_command"), private=True))
+            return (
+                Answer()
+                if known and event.action is None
+                else await self._record(event, user, Reply(Text("error.unknown_command"), private=True))
+            )
         return await self._answer(event, user, entry, words[1:])
 
     async def _answer(self, event: Event, user: User, entry: Entry, words: tuple[str, ...]) -> Answer:
@@ -144,7 +150,7 @@ class Chat:
         return await self._answer(filled, user, REGISTRY.actions[name], tuple(words))
 
     async def _key_pasted(self, event: Event, user: User) -> Reply:
-        """A key in a private Telegram chat goes into escrow, if one was asked for; anywhere else it is deleted where possible, and refused."""
+        """A key in a private Telegram chat goes into escrow, if one was asked for; anywhere else it is deleted if possible, and refused."""
         found = KEY.search(event.text)
         if not event.place.private or event.platform in forms.MODALS or found is None:
             return Reply(Text("key.never_here"), private=True, delete_event=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import structlog
 from PIL import Image
-from sqlalchemy.exc import DBAPIError
 
 from bots.chat.notices import EDIT_EVERY, Wording, word
 from bots.chat.rendering import load, pictures_of, render
@@ -17,7 +16,7 @@ from bots.chat.types import Message, Picture, Sender, SendFailed, Text
 from core.address import Address
 from core.app import OUTBOX, App
 from core.blobs import BlobNotFound, BlobsUnavailable
-from core.db import SECOND
+from core.db import SECOND, UNREACHABLE
 from core.errors import NotFound
 from core.hints import wait
 from core.mailbox.models import Delivery as Row
@@ -85,7 +84,7 @@ class Delivery:
             try:
                 if not await self.deliver():
                     await wait(due, 1.0)
-            except (DBAPIError, OSError) as error:
+            except UNREACHABLE as error:
                 log.error("delivery_trouble", problem=type(error).__name__)
                 await wait(due, 2.0)
 

@@ -27,10 +27,15 @@ def _key(event: Event) -> str:
 async def begin(hints: Hints, event: Event, form: Form) -> Reply:
     """Asks the first question."""
     fields = [
-        {"name": each.name, "label": [each.label.code, each.label.facts], "default": each.default, "hint": each.hint.code if each.hint else "",
-         "choices": [[value, label.code] for value, label in each.choices]}
+        {
+            "name": each.name,
+            "label": [each.label.code, each.label.facts],
+            "default": each.default,
+            "hint": each.hint.code if each.hint else "",
+            "choices": [[value, label.code] for value, label in each.choices],
+        }
         for each in form.fields
-    ]  # fmt: skip
+    ]
     return await _ask(hints, event, {"action": form.action, "fields": fields, "answers": {}})
 
 

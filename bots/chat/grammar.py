@@ -15,9 +15,9 @@ def parse(argument: str) -> dict[str, str]:
 
     Long dashes, which phones write by themselves, count as two hyphens.
     """
-    start = min((place for dash in ("--", "—", "–") if (place := _flag_at(argument, dash)) >= 0), default=len(argument))  # noqa: RUF001  # what phones type
+    start = min((place for dash in ("--", "—", "–") if (place := _flag_at(argument, dash)) >= 0), default=len(argument))
     options = {"prompt": argument[:start].strip()}
-    rest = argument[start:].replace("—", "--").replace("–", "--").replace("“", '"').replace("”", '"')  # noqa: RUF001  # as above
+    rest = argument[start:].replace("—", "--").replace("–", "--").replace("“", '"').replace("”", '"')
     try:
         words = shlex.split(rest)
     except ValueError:

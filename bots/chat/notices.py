@@ -19,8 +19,8 @@ ENDED = frozenset({State.DELIVERED, State.FAILED, State.CANCELLED, State.DISPUTE
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A row in words: `reply` None means that there is nothing to say (any more). `live`: it will be edited again. `clears`: the message that
-    followed the subject is removed once this one has arrived."""
+    """A row in words: `reply` None means that there is nothing to say (any more). `live`: it will be edited again. `clears`: the message
+    that followed the subject is removed once this one has arrived."""
 
     reply: Reply | None
     locale: str
@@ -61,7 +61,9 @@ def result(generation: Generation, name: str) -> Reply:
     """The picture with its buttons, or why there is none."""
     facts = _facts(generation) | {"name": name}
     if generation.state is State.FAILED:
-        again = ((Button(Text("button.again"), f"again {generation.id}"),),) if generation.reason not in ("moderated", "bad_request") else ()
+        again = (
+            ((Button(Text("button.again"), f"again {generation.id}"),),) if generation.reason not in ("moderated", "bad_request") else ()
+        )
         return Reply(Text("generation.failed", facts | {"why": Text(f"failed.{generation.reason}")}), rows=again)
     assert generation.blob and generation.media_type
     seconds = ((generation.finished_at or generation.created_at) - generation.created_at) / SECOND

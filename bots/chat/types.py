@@ -11,7 +11,7 @@ LOCALES = ("en", "zh")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words by code: `locales/*.po` holds the sentence, `facts` fill its {placeholders}. Amounts, times and Texts are formatted for the reader."""
+    """Words by code: `locales/*.po` holds the sentence, `facts` fill its {placeholders}. Amounts, times and Texts read as the reader's."""
 
     code: str
     facts: dict[str, Any] = field(default_factory=dict)
@@ -125,9 +125,9 @@ class Place:
 class Event:
     """What a chat said. `id` is unique per platform and stays the same when the platform repeats it.
 
-    Exactly one of: `command` (a slash command with its raw `argument` text, or structured `options`), `action` (a button or a sent form with
-    `answers`), or plain `text`. `attachment` is a picture the person sent with it (fetched by the adapter, at most MAX_ATTACHMENT_BYTES).
-    `message` is the platform's id of the message that was said or pressed.
+    Exactly one of: `command` (a slash command with its raw `argument` text, or structured `options`), `action` (a button or a sent form
+    with `answers`), or plain `text`. `attachment` is a picture the person sent with it (fetched by the adapter, at most
+    MAX_ATTACHMENT_BYTES). `message` is the platform's id of the message that was said or pressed.
     """
 
     id: str
@@ -222,8 +222,8 @@ class Answer:
 
 
 class SendFailed(Exception):
-    """A platform did not take a message. `kind` says what follows: "blocked" (the reader shut us out: stop writing there), "gone" (the chat or
-    the message is no more), "refused" (this message will never be taken), "later" (try again, after `retry_after` seconds where told)."""
+    """A platform did not take a message. `kind` says what follows: "blocked" (the reader shut us out: stop writing there), "gone" (the chat
+    or the message is no more), "refused" (this message will never be taken), "later" (again, after `retry_after` seconds where told)."""
 
     def __init__(self, kind: Literal["blocked", "gone", "refused", "later"], problem: str, retry_after: float | None = None) -> None:
         super().__init__(kind, problem)

@@ -21,7 +21,8 @@ class InboxStore:
     async def store(self, updates: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         """Keeps raw updates; those known already change nothing."""
         events = [
-            Received(event_id, chat, self._app.vault.veil(json.dumps(raw).encode(), f"{PLATFORM}:{event_id}")) for event_id, chat, raw in updates
+            Received(event_id, chat, self._app.vault.veil(json.dumps(raw).encode(), f"{PLATFORM}:{event_id}"))
+            for event_id, chat, raw in updates
         ]
         await self._app.run(lambda work: work.mailbox.store(PLATFORM, events))
         await self._app.hints.wake(INBOX)
@@ -35,6 +36,6 @@ class InboxStore:
         """An update that is nothing to us."""
         await self._app.run(lambda work: work.mailbox.mark_handled([(PLATFORM, event_id, "")]))
 
-    async def wait(self, timeout: float) -> None:
+    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109  # as its protocol
         """Until there may be updates."""
         await wait(self._woken, timeout)

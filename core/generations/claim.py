@@ -1,7 +1,7 @@
 """Claiming: queued generations meet resources, many in one transaction.
 
-The listed resources are locked first, so that claims follow one another and each sees what the one before has used; what they choose is then
-taken out of the limits, whose checks stand in the table itself.
+The listed resources are locked first, so that claims follow one another and each sees what the one before has used; what they choose is
+then taken out of the limits, whose checks stand in the table itself.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import Catalog, Model, ask
@@ -64,7 +64,9 @@ async def claim_many(
 
 async def _started(connection: AsyncConnection, now: int) -> dict[int, int]:
     """Calls that each resource began within the last minute. The resources are locked, so nobody adds to them."""
-    recent = select(attempts.c.resource_id, func.count()).where(attempts.c.started_at > now - MINUTE_WINDOW).group_by(attempts.c.resource_id)
+    recent = (
+        select(attempts.c.resource_id, func.count()).where(attempts.c.started_at > now - MINUTE_WINDOW).group_by(attempts.c.resource_id)
+    )
     return {id_: count for id_, count in await connection.execute(recent)}
 
 
@@ -111,7 +113,7 @@ def _on_trial(resource: Resource, now: float) -> bool:
 
 async def _candidates(
     connection: AsyncConnection, catalog: Catalog, offers: Sequence[Offer], now: int, slots: int, running_per_user: int
-) -> list[Mapping[str, Any]]:
+) -> list[RowMapping]:
     """Queued generations in their turn, locked: of each model as many as could start now, and of each owner of a private resource too.
 
     No more than `running_per_user` of one user count as could start.
@@ -120,11 +122,13 @@ async def _candidates(
     models = list(await connection.scalars(select(generations.c.model).where(queued).distinct().limit(len(catalog.models) + 1)))
     if not models or not any(offer.free_slots > 0 for offer in offers):
         return [] if not models or offers else await _lock(connection, queued, slots)  # without any resource every one is hopeless
-    running = select(generations.c.user_id, func.count().label("n")).where(generations.c.state == State.RUNNING).group_by(generations.c.user_id)
+    running = (
+        select(generations.c.user_id, func.count().label("n")).where(generations.c.state == State.RUNNING).group_by(generations.c.user_id)
+    )
     counts = {user: n for user, n in await connection.execute(running)}
     full = [user for user, n in counts.items() if n >= running_per_user]
     ready = queued & (generations.c.due_at <= now) & generations.c.user_id.not_in(full)
-    found: dict[int, Mapping[str, Any]] = {}
+    found: dict[int, RowMapping] = {}
     for model in models:
         free = sum(max(0, min(offer.free_slots, offer.minute_left)) for offer in offers if _serves(offer, catalog, model))
         for row in await _lock(connection, ready & (generations.c.model == model), min(free + SLACK, slots + SLACK)):
@@ -146,13 +150,13 @@ def _serves(offer: Offer, catalog: Catalog, model: str) -> bool:
     return known is not None and any(name in offer.models for name, _ in _prices(known))
 
 
-async def _lock(connection: AsyncConnection, where: Any, limit: int) -> list[Mapping[str, Any]]:
+async def _lock(connection: AsyncConnection, where: Any, limit: int) -> list[RowMapping]:
     query = select(*COLUMNS, generations.c.community_id, generations.c.tried, generations.c.due_at).where(where)
     ordered = query.order_by(generations.c.turn, generations.c.id).limit(limit)
     return list((await connection.execute(ordered.with_for_update(skip_locked=True))).mappings())
 
 
-def _job(row: Mapping[str, Any], catalog: Catalog, now: int) -> Job:
+def _job(row: RowMapping, catalog: Catalog, now: int) -> Job:
     generation = read(row)
     model = catalog.models.get(generation.model)
     return Job(
@@ -171,7 +175,7 @@ def _job(row: Mapping[str, Any], catalog: Catalog, now: int) -> Job:
 async def _write(
     connection: AsyncConnection,
     chosen: Sequence[Choice],
-    rows: Mapping[int, Mapping[str, Any]],
+    rows: Mapping[int, RowMapping],
     lent: Mapping[int, Resource],
     catalog: Catalog,
     now: int,

@@ -84,7 +84,10 @@ generations = Table(
     Index("ix_generations_deadline", "deadline", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
     Index("ix_generations_user_id", "user_id", "id"),
     Index(
-        "ix_generations_release_at", "release_at", postgresql_where=text("release_at IS NOT NULL"), sqlite_where=text("release_at IS NOT NULL")
+        "ix_generations_release_at",
+        "release_at",
+        postgresql_where=text("release_at IS NOT NULL"),
+        sqlite_where=text("release_at IS NOT NULL"),
     ),
 )
 
@@ -138,8 +141,8 @@ class Wish:
 class Order:
     """A checked wish with its price: what `submit` takes. `key` makes it unique, whoever repeats it.
 
-    `address`: where its progress and result are said (None: nowhere, the caller asks). `event` (platform, event id, chat) is marked as handled
-    in the same transaction; whoever handles it says the first message itself.
+    `address`: where its progress and result are said (None: nowhere, the caller asks). `event` (platform, event id, chat) is marked as
+    handled in the same transaction; whoever handles it says the first message itself.
     """
 
     key: str

@@ -20,8 +20,9 @@ PAGE = 10
 COLUMNS = tuple(
     generations.c[name]
     for name in (
-        "id", "key", "user_id", "parent_id", "model", "operation", "prompt", "parameters", "source_blob", "held", "paid", "state", "turn",
-        "fence", "created_at", "deadline", "finished_at", "reason", "blob", "media_type", "width", "height", "seed", "payer", "platform", "chat",
+        "id", "key", "user_id", "parent_id", "model", "operation", "prompt", "parameters", "source_blob", "held", "paid", "state",
+        "turn", "fence", "created_at", "deadline", "finished_at", "reason", "blob", "media_type", "width", "height", "seed",
+        "payer", "platform", "chat",
     )
 )  # fmt: skip
 """What `read` needs of a row."""
@@ -77,7 +78,9 @@ class Generations:
     async def tries_of_owner(self, owner_id: int) -> dict[str, int]:
         """How the attempts on a miner's resources ended: `delivered`, `failed` at no cost, `lost` at the miner's cost."""
         mine = attempts.join(resources, resources.c.id == attempts.c.resource_id)
-        query = select(attempts.c.outcome, func.count()).select_from(mine).where(resources.c.owner_id == owner_id).group_by(attempts.c.outcome)
+        query = (
+            select(attempts.c.outcome, func.count()).select_from(mine).where(resources.c.owner_id == owner_id).group_by(attempts.c.outcome)
+        )
         counts = {outcome: count for outcome, count in await self._connection.execute(query)}
         costly = (OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
         return {
@@ -111,9 +114,8 @@ async def read_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[
     return {row["key"]: read(row) for row in rows.mappings()}
 
 
-def read(row: Mapping[str, Any]) -> Generation:
+def read(row: Mapping[Any, Any]) -> Generation:
     """A row as a Generation."""
     values = {name: row[name] for name in Generation.__dataclass_fields__ if name not in ("parameters", "state", "address")}
     address = Address(row["platform"], row["chat"]) if row["platform"] else None
     return Generation(**values, parameters=Parameters(**json.loads(row["parameters"])), state=State(row["state"]), address=address)
-

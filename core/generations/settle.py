@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, tuple_, update
+from sqlalchemy import RowMapping, bindparam, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import SECOND
@@ -80,7 +80,7 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
     return answers
 
 
-def _decide(book: _Book, settlement: Settlement, row: Mapping[str, Any], now: int, rules: SettleRules) -> None:
+def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rules: SettleRules) -> None:
     lease, generation = settlement.lease, read(row)
     if settlement.kind is OutcomeKind.DELIVERED:
         shares = split_price(lease.price, lease.owner_id, rules.miner_percent)
@@ -88,7 +88,8 @@ def _decide(book: _Book, settlement: Settlement, row: Mapping[str, Any], now: in
         book.generations.append(
             _change(
                 generation.id, State.DELIVERED, now, paid=lease.price, shares=json.dumps(shares), release_at=now + rules.hold,
-                blob=settlement.blob, media_type=settlement.media_type, width=settlement.width, height=settlement.height, seed=settlement.seed,
+                blob=settlement.blob, media_type=settlement.media_type, width=settlement.width, height=settlement.height,
+                seed=settlement.seed,
             )
         )  # fmt: skip
         _result(book, generation)
@@ -166,20 +167,22 @@ async def _lock_attempts(connection: AsyncConnection, leases: Sequence[Lease]) -
     return {(id_, fence) for id_, fence in await connection.execute(ordered)}
 
 
-async def _lock_generations(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+async def _lock_generations(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, RowMapping]:
     query = select(*COLUMNS, generations.c.tried).where(generations.c.id.in_(ids)).order_by(generations.c.id).with_for_update()
     return {row["id"]: row for row in (await connection.execute(query)).mappings()}
 
 
 async def _write(connection: AsyncConnection, book: _Book, now: int) -> None:
     if book.attempts:
-        here = (attempts.c.generation_id == bindparam("row")) & (attempts.c.fence == bindparam("row_fence"))
-        names = ("finished_at", "outcome", "fault", "cost", "reference")
-        await connection.execute(update(attempts).where(here).values(**{name: bindparam(f"new_{name}") for name in names}), book.attempts)
+        open_ = (attempts.c.generation_id == bindparam("row")) & (attempts.c.fence == bindparam("row_fence"))
+        names: tuple[str, ...] = ("finished_at", "outcome", "fault", "cost", "reference")
+        await connection.execute(update(attempts).where(open_).values(**{name: bindparam(f"new_{name}") for name in names}), book.attempts)
     if book.generations:
         names = ("state", "finished_at", *_FACTS)
         here = generations.c.id == bindparam("row")
-        await connection.execute(update(generations).where(here).values(**{name: bindparam(f"new_{name}") for name in names}), book.generations)
+        await connection.execute(
+            update(generations).where(here).values(**{name: bindparam(f"new_{name}") for name in names}), book.generations
+        )
     if book.steps:
         raise_first_refusal(await Ledger(connection, now).apply(book.steps))
     mailbox = Mailbox(connection, now)
@@ -199,8 +202,8 @@ async def _tell_owners(
     await Mailbox(connection, now).say(
         [
             Notice(
-                f"{each.subject}:out:{now}", addresses[each.owner_id], "resource_out", {"resource": each.id, "fault": healths[each.id].fault},
-                each.subject,
+                f"{each.subject}:out:{now}", addresses[each.owner_id], "resource_out",
+                {"resource": each.id, "fault": healths[each.id].fault}, each.subject,
             )
             for each in out
             if each.owner_id in addresses
@@ -219,8 +222,8 @@ async def lapsed(connection: AsyncConnection, now: int, limit: int) -> list[Sett
     found = await _read(connection, [row["generation_id"] for row in rows])
     leases = [
         Lease(
-            found[row["generation_id"]], row["fence"], row["resource_id"], row["owner_id"], row["provider"], row["provider_model"], row["price"],
-            row["started_at"], row["lease_until"], None,
+            found[row["generation_id"]], row["fence"], row["resource_id"], row["owner_id"], row["provider"], row["provider_model"],
+            row["price"], row["started_at"], row["lease_until"], None,
         )
         for row in rows
     ]  # fmt: skip

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import HOUR, MINUTE, SECOND
@@ -52,7 +51,9 @@ async def submit_many(
     Per item: Submitted, or InsufficientCredits, Frozen, TooManyQueued, or KeyReused for a known key with another content. `minutes` is how
     long a generation may wait and run.
     """
-    first = {order.key: order for order in reversed(orders)}  # of two orders with one key, the earlier counts
+    first: dict[str, Order] = {}
+    for order in orders:
+        first.setdefault(order.key, order)  # of two orders with one key, the earlier counts; the others keep their order
     contents = await _contents(connection, list(first))
     fresh = [order for key, order in first.items() if key not in contents]
     refused = await _queue(connection, fresh, now, minutes, queued_per_user) if fresh else {}
@@ -68,14 +69,13 @@ async def submit_many(
         elif contents[order.key] != content_of(order):
             answers.append(KeyReused(key=order.key))
         else:
-            replayed = order.key not in announced or first[order.key] is not order
+            replayed = order.key not in announced
+            announced.discard(order.key)
             answers.append(Submitted(found[order.key], replayed, None if replayed else outbox.get(order.key)))
     return answers
 
 
-async def _queue(
-    connection: AsyncConnection, orders: Sequence[Order], now: int, minutes: int, queued_per_user: int
-) -> dict[str, Refusal]:
+async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int, minutes: int, queued_per_user: int) -> dict[str, Refusal]:
     """Holds and inserts; returns the refused orders by key."""
     ledger = Ledger(connection, now)
     standings = await _standings(connection, {order.user_id for order in orders})

@@ -63,7 +63,7 @@ holds = Table(
 )
 
 unsealed = Table("unsealed", metadata, Column("entry_id", Id, ForeignKey("entries.id"), primary_key=True, autoincrement=False))
-"""Entries that the sealer has not reached yet. A row appears with its entry's commit, so none is passed over, whatever order they commit in."""
+"""Entries that the sealer has not reached yet. A row appears with its entry's commit: none is passed over, whatever their order."""
 
 seals = Table(
     "seals",

@@ -63,8 +63,8 @@ def accounts_of(steps: Sequence[Step], holds: Mapping[str, HoldRow]) -> set[str]
             case Hold(_, payer):
                 touched.update((payer, held_account(payer)))
             case Capture(_, hold) | Release(_, hold):
-                if payer := payers.get(hold):
-                    touched.update((payer, held_account(payer)))
+                if known := payers.get(hold):
+                    touched.update((known, held_account(known)))
                 if isinstance(step, Capture):
                     touched.update(share.account for share in step.shares)
     return touched

@@ -44,9 +44,7 @@ async def seal(connection: AsyncConnection, now: int) -> int:
     await connection.execute(delete(unsealed).where(unsealed.c.entry_id.in_(ids)))
     if carried:
         dialect = connection.dialect.name
-        await connection.execute(
-            statement(dialect, _CARRY_FORWARD, _CARRY), _CARRY.parameters(dialect, sorted(carried.items()))
-        )
+        await connection.execute(statement(dialect, _CARRY_FORWARD, _CARRY), _CARRY.parameters(dialect, sorted(carried.items())))
     return len(ids)
 
 

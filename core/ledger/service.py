@@ -1,7 +1,8 @@
 """The ledger's use cases. Every movement of Credits goes through `Ledger.apply`.
 
 One call looks with one statement, which locks what it touches in sorted order, decides in memory, and writes everything with one more
-(SQLite, which has neither row locks nor writing CTEs, has one writer and takes one statement per table). Call it once per transaction: two calls could lock in two orders.
+(SQLite, which has neither row locks nor writing CTEs, has one writer and takes one statement per table). Call it once per transaction: two
+calls could lock in two orders.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,19 +26,23 @@ _HOLDS = Rows("new_holds", key="text", payer="text", amount="bigint", expires_at
 _CLOSED = Rows("closed", hold="text", key="text")
 _DELTAS = Rows("deltas", address="text", delta="bigint")
 
-# One look at everything that a batch may touch, locked in sorted order. A key that another transaction commits while this one waits for a lock
-# is not seen here; the unique key stops the write then, the transaction is run again (`is_transient`), and the second look sees it.
-_LOOK = """
+# One look at everything that a batch may touch, locked in sorted order. A key that another transaction commits while this one waits for a
+# lock is not seen here; the unique key stops the write then, the transaction is run again (`is_transient`), and the second look sees it.
+_LOOK = (
+    """
 WITH hold AS (
   SELECT key, payer, amount, closed_by FROM holds WHERE key IN (SELECT key FROM {hold_keys}) ORDER BY key {for_update}
 ), account AS (
   SELECT address, balance FROM accounts
-  WHERE address IN (SELECT address FROM {addresses} UNION SELECT payer FROM hold UNION SELECT """ + HELD_SQL + """ FROM hold)
+  WHERE address IN (SELECT address FROM {addresses} UNION SELECT payer FROM hold UNION SELECT """
+    + HELD_SQL
+    + """ FROM hold)
   ORDER BY address {for_update}
 )
 SELECT 1, key, payer, amount, closed_by IS NOT NULL FROM hold
 UNION ALL SELECT 2, address, NULL, balance, NULL FROM account
 UNION ALL SELECT 3, key, content, NULL, NULL FROM entries WHERE key IN (SELECT key FROM {keys})"""
+)
 _OPEN_ACCOUNTS = """
 INSERT INTO accounts (address, guarded) SELECT address, guarded FROM {addresses} WHERE true ORDER BY address
 ON CONFLICT (address) DO NOTHING"""
@@ -134,9 +139,7 @@ class Ledger:
     async def open_accounts(self, addresses: Iterable[str]) -> None:
         """Makes the rows of accounts that do not exist yet."""
         rows = [(address, is_guarded(address)) for address in sorted(addresses)]
-        await self._connection.execute(
-            statement(self._dialect, _OPEN_ACCOUNTS, _ADDRESSES), _ADDRESSES.parameters(self._dialect, rows)
-        )
+        await self._connection.execute(statement(self._dialect, _OPEN_ACCOUNTS, _ADDRESSES), _ADDRESSES.parameters(self._dialect, rows))
 
     async def balances(self, addresses: Iterable[str]) -> dict[str, int]:
         """Balances of guarded accounts, in milli-credits; 0 where there is no such account."""
@@ -165,7 +168,7 @@ class Ledger:
         return balances, seen, holds
 
     async def _write(self, plan: Plan) -> None:
-        rows = {
+        rows: dict[Rows, Sequence[Sequence[Any]]] = {
             _ENTRIES: plan.entries,
             _LEGS: plan.legs,
             _HOLDS: plan.holds,

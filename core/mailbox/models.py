@@ -60,7 +60,9 @@ outbox = Table(
     Column("message", String(64)),  # the platform's id, once sent
     Column("problem", String(200)),
     Column("created_at", Moment, nullable=False),
-    Index("ix_outbox_waiting", "platform", "chat", "id", postgresql_where=text("state = 'waiting'"), sqlite_where=text("state = 'waiting'")),
+    Index(
+        "ix_outbox_waiting", "platform", "chat", "id", postgresql_where=text("state = 'waiting'"), sqlite_where=text("state = 'waiting'")
+    ),
     Index("ix_outbox_live", "platform", "due_at", postgresql_where=text("state = 'live'"), sqlite_where=text("state = 'live'")),
     Index("ix_outbox_subject", "subject"),
     Index("ix_outbox_created_at", "created_at"),

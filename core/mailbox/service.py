@@ -74,7 +74,8 @@ class Mailbox:
         ]
         marked = {"handled_at": self._now, "body": None}
         await self._connection.execute(
-            insert_(inbox).on_conflict_do_update(index_elements=["platform", "event_id"], set_=marked, where=inbox.c.handled_at.is_(None)), rows
+            insert_(inbox).on_conflict_do_update(index_elements=["platform", "event_id"], set_=marked, where=inbox.c.handled_at.is_(None)),
+            rows,
         )
 
     async def was_handled(self, platform: str, event_id: str) -> bool:

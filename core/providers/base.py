@@ -139,7 +139,7 @@ class Provider(Protocol):
     def looks_like_key(self, text: str) -> bool:
         """Whether the text has the shape of one of this vendor's keys; no call is made."""
 
-    async def generate(self, request: ImageRequest, key: Secret, *, timeout: float) -> Outcome:
+    async def generate(self, request: ImageRequest, key: Secret, *, timeout: float) -> Outcome:  # noqa: ASYNC109  # vendors' clients time out by themselves
         """Makes one picture within `timeout` seconds. Exactly one billable call."""
 
     async def probe(self, key: Secret) -> Probe:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import ProviderRule
@@ -97,7 +97,7 @@ class Resources:
         await store(self._connection, sealed, self._now)
 
     async def move(self, resource: Resource, state: State, **values: Any) -> None:
-        """Changes the state by compare-and-set. Raises NotAllowedNow where the transition table has no such step, or somebody was faster."""
+        """Changes the state by compare-and-set. Raises NotAllowedNow where there is no such step, or another was faster."""
         allowed = state in NEXT[resource.state]
         here = (resources.c.id == resource.id) & (resources.c.state == resource.state) & (resources.c.key_version == resource.key_version)
         if not allowed or (await self._connection.execute(update(resources).where(here).values(state=state, **values))).rowcount != 1:
@@ -136,7 +136,9 @@ class Resources:
         """Takes (calls, milli-credits) from the limits of locked resources; the table's own checks refuse what would exceed them."""
         day, month = day_and_month(self._now / SECOND)
         table = resources.c
-        changes = [{"row": id_, "calls": n, "amount": amount, "new_state": healths[id_].state} for id_, (n, amount) in sorted(taken.items())]
+        changes = [
+            {"row": id_, "calls": n, "amount": amount, "new_state": healths[id_].state} for id_, (n, amount) in sorted(taken.items())
+        ]
         statement = (
             update(resources)
             .where(table.id == bindparam("row"))
@@ -153,7 +155,7 @@ class Resources:
         await self._connection.execute(statement, changes)
 
     async def give_back(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """After settled calls: `row` (id), `calls`, `unused` milli-credits with the `day` and `month` that they were taken in, and `health`."""
+        """After settled calls: `row` (id), `calls`, `unused` milli-credits with the `day` and `month` they were taken in, and `health`."""
         table = resources.c
         statement = (
             update(resources)
@@ -241,7 +243,7 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _resource(row: Mapping[str, Any], now: int) -> Resource:
+def _resource(row: RowMapping, now: int) -> Resource:
     day, month = day_and_month(now / SECOND)
     limits = Limits(*(row[name] for name in _LIMITS))
     recent = tuple((at, bool(good)) for at, good in json.loads(row["recent"])) if row["recent"] != "[]" else ()
@@ -257,4 +259,3 @@ def _resource(row: Mapping[str, Any], now: int) -> Resource:
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
     )  # fmt: skip
-

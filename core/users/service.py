@@ -1,6 +1,7 @@
 """Users within the caller's transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -23,7 +24,9 @@ class Users:
     async def find(self, platform: str, external_id: str) -> User | None:
         """The user behind an identity."""
         query = select(*_USER).join(identities, identities.c.user_id == users.c.id)
-        row = (await self._connection.execute(query.where(identities.c.platform == platform, identities.c.external_id == external_id))).first()
+        row = (
+            await self._connection.execute(query.where(identities.c.platform == platform, identities.c.external_id == external_id))
+        ).first()
         return _user(row) if row else None
 
     async def resolve(self, identity: Identity) -> User:
@@ -72,6 +75,6 @@ class Users:
         return {user_id: Address(platform, chat) for user_id, platform, chat in rows}
 
 
-def _user(row: object) -> User:
-    id_, name, locale, roles, frozen = row  # type: ignore[misc]  # a Row is a tuple, which its type does not say
+def _user(row: Sequence[Any]) -> User:
+    id_, name, locale, roles, frozen = row
     return User(id_, name, locale, Role(roles), bool(frozen))

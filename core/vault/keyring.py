@@ -77,7 +77,7 @@ def new_key(name: str) -> str:
 
 
 def keyring_file(path: Path) -> str:
-    """The ring kept in a file, for the embedded size; made with mode 0600 when there is none. Two processes that start at once agree on one.
+    """The ring kept in a file, for the embedded size; made with mode 0600 when there is none. Two that start at once agree on one.
 
     Raises Misconfigured when others may read the file.
     """

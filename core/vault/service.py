@@ -1,7 +1,7 @@
 """The vault: envelope encryption of miners' secrets.
 
-Each secret has a random data key of its own; AES-256-GCM binds the ciphertext to its context (resource, provider, key version); the data key
-is wrapped by the newest key-encryption key. Rotation re-wraps data keys and never opens a secret.
+Each secret has a random data key of its own; AES-256-GCM binds the ciphertext to its context (resource, provider, key version); the data
+key is wrapped by the newest key-encryption key. Rotation re-wraps data keys and never opens a secret.
 """
 
 import hashlib

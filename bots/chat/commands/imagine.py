@@ -79,7 +79,9 @@ async def on_cancel(context: Context) -> Reply:
     if len(waiting) == 1:
         generation = await context.work.generations.cancel(waiting[0].id, context.user.id)
         return Reply(Text("cancelled", {"id": generation.id}), private=True)
-    rows = tuple((Button(Text("button.cancel_one", {"id": each.id, "prompt": each.prompt[:40]}), f"cancel {each.id}"),) for each in waiting[:5])
+    rows = tuple(
+        (Button(Text("button.cancel_one", {"id": each.id, "prompt": each.prompt[:40]}), f"cancel {each.id}"),) for each in waiting[:5]
+    )
     return Reply(Text("cancel.which", {"n": len(waiting)}), rows=rows, private=True)
 
 

@@ -1,6 +1,6 @@
 """/lend and /resources: what miners lend. Always for the asker alone."""
 
-from bots.chat.registry import Context, action, command
+from bots.chat.registry import Answered, Context, action, command
 from bots.chat.texts import Amount
 from bots.chat.types import Button, Field, Form, Reply, Text
 from core.money import format_credits
@@ -36,7 +36,7 @@ async def on_leave(context: Context) -> Reply:
 
 
 @action("attest")
-async def on_attest(context: Context) -> Reply:
+async def on_attest(context: Context) -> Answered:
     """The miner confirmed the rule that was shown; a newer text has to be read first."""
     rule = may_lend(context.app.catalog, context.words[0] if context.words else "")
     if context.words[1:2] != (rule.rule_version,):
@@ -91,7 +91,9 @@ async def on_limits(context: Context) -> Reply:
     now = resource.limits
     fields = (
         Field("price_percent", Text("field.price_percent"), "integer", str(now.price_percent), hint=Text("field.price_percent.hint")),
-        Field("max_concurrency", Text("field.max_concurrency"), "integer", str(now.max_concurrency), hint=Text("field.max_concurrency.hint")),
+        Field(
+            "max_concurrency", Text("field.max_concurrency"), "integer", str(now.max_concurrency), hint=Text("field.max_concurrency.hint")
+        ),
         Field("per_minute", Text("field.per_minute"), "integer", str(now.per_minute), hint=Text("field.per_minute.hint")),
         Field("day_limit", Text("field.day_limit"), "text", format_credits(now.day_limit), hint=Text("field.day_limit.hint")),
         Field("hours", Text("field.hours"), "text", "always", hint=Text("field.hours.hint")),
@@ -149,7 +151,9 @@ async def _end(context: Context, state: State) -> Reply:
     resource = await context.work.resources.get(context.number(), context.user.id)
     if context.words[1:] != ("yes",):
         word = "withdraw" if state is State.WITHDRAWN else "revoke"
-        rows = ((Button(Text("button.yes"), f"{word} {resource.id} yes", style="danger"), Button(Text("button.no"), f"resource {resource.id}")),)
+        rows = (
+            (Button(Text("button.yes"), f"{word} {resource.id} yes", style="danger"), Button(Text("button.no"), f"resource {resource.id}")),
+        )
         return Reply(Text(f"resource.sure.{state}", {"id": resource.id}), rows=rows, private=True)
     await context.work.resources.move(resource, state)
     return Reply(Text(f"resource.ended.{state}", {"id": resource.id}), private=True)
