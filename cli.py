@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import resource as limits
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -219,7 +220,9 @@ def sandbox(port: Annotated[int, typer.Option(help="Where the chat page is serve
         world = World()
         await world.start(port=port)
         try:
-            settings = journey.settings_for(world.url, Path("var/sandbox"))
+            folder = Path("var/sandbox")
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # the outside world starts anew too
+            settings = journey.settings_for(world.url, folder)
             await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
             await journey.give_everyone(opened, settings)
             console.print(f"Open [bold]{world.url}/[/] in a browser. Ctrl-C ends it.")

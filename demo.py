@@ -94,7 +94,9 @@ async def _journey(world: World, console: Console) -> None:
     balance = await world.telegram.wait_for("1001", chat, lambda m: "Wallet" in m["html"], SECONDS)
     console.print(f"  {_plain(balance)}")
     channel = next(each["id"] for each in world.discord.chats(BO) if each["kind"] == "channel")
-    await world.discord.until(lambda: any(each["name"] == "imagine" for each in world.discord.commands()))
+    await world.discord.until(
+        lambda: bool(world.discord.gateway.shards) and any(each["name"] == "imagine" for each in world.discord.commands())
+    )
     await world.discord.command(BO, channel, "imagine", {"prompt": "城市 neon street, rain", "model": "core", "style": "anime"})
     shown = await world.discord.wait_for(BO, channel, lambda m: bool(m["pictures"]), SECONDS)
     await _keep(world, shown, "discord.png", console, "Discord: Bo used /imagine with options and got his picture")

@@ -115,8 +115,12 @@ class Resources:
         if "label" in answers:
             values["label"] = answers["label"].strip()[:MAX_LABEL]
         # What is under way was allowed by the old limits: the new ones never fall below what is used.
-        for name, used in (("day_limit", "day_used"), ("month_limit", "month_used"), ("max_concurrency", "in_flight")):
-            values[name] = case((resources.c[used] > values[name], resources.c[used]), else_=values[name])
+        # What was used on an earlier day or in an earlier month no longer counts.
+        table, (day, month) = resources.c, day_and_month(self._now / SECOND)
+        values |= {"day": day, "day_used": _same(table.day, day, table.day_used)}
+        values |= {"month": month, "month_used": _same(table.month, month, table.month_used)}
+        for name, used in (("day_limit", values["day_used"]), ("month_limit", values["month_used"]), ("max_concurrency", table.in_flight)):
+            values[name] = case((used > values[name], used), else_=values[name])
         await self._connection.execute(update(resources).where(resources.c.id == resource.id).values(**values))
         if resource.state is State.READY:
             await self.move(resource, State.LISTED)

@@ -14,7 +14,7 @@ export async function completions(typed, commands, platform, language, ask) {
 
 function named(part, commands, language) {
   return commands
-    .filter((command) => command.name.startsWith(part) && !(command.name === part && commands.length === 1))
+    .filter((command) => command.name.startsWith(part))
     .slice(0, MOST)
     .map((command) => ({ label: `/${command.name}`, hint: described(command, language), text: `/${command.name} ` }));
 }

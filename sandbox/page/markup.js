@@ -1,6 +1,8 @@
 // A message's HTML as nodes. Only what is listed here comes through; everything else becomes its plain text.
 
-const ALLOWED = { B: "b", STRONG: "b", I: "i", EM: "i", CODE: "code", PRE: "code", BR: "br", A: "a" };
+const ALLOWED = {
+  B: "b", STRONG: "b", H1: "b", H2: "b", H3: "b", I: "i", EM: "i", BLOCKQUOTE: "i", CODE: "code", PRE: "code", BR: "br", A: "a",
+};
 const NEVER = new Set(["SCRIPT", "STYLE", "TEMPLATE", "IFRAME", "NOSCRIPT"]);
 
 // The parser's document is inert: nothing in it runs or loads.
@@ -20,6 +22,7 @@ function copied(source) {
 function element(node) {
   const name = ALLOWED[node.tagName];
   const inside = copied(node);
+  if (node.tagName === "LI") inside.prepend("• ");
   if (name === undefined) return inside;
   const kept = document.createElement(name);
   if (name === "a") {

@@ -1,11 +1,10 @@
 // The chat page: two panes, one for each platform, that do what a person's app does. Everything goes through /hands/{platform}.
 
 import { completions } from "./completion.js";
-import { openModal, showPicture } from "./dialogs.js";
-import { markup } from "./markup.js";
+import { openModal } from "./dialogs.js";
+import { drawn, element } from "./message.js";
 
 const TOAST_MS = 5000;
-const PRESS_MS = 3000;
 const NAMES = { telegram: "Telegram", discord: "Discord" };
 
 class Pane {
@@ -75,10 +74,10 @@ class Pane {
       ...this.people.map((person) => new Option(person.admin ? `${person.name} (admin)` : person.name, person.id)),
     );
     this.find(".person").value = chosen.id;
-    await this.become(chosen.id);
+    this.become(chosen.id);
   }
 
-  async become(id) {
+  become(id) {
     this.person = this.people.find((person) => person.id === id);
     localStorage.setItem(`${this.platform}-person`, id);
     this.unread.clear();
@@ -93,12 +92,15 @@ class Pane {
     };
     this.stream.onerror = () => this.status("reconnecting…");
     this.stream.onmessage = (event) => this.onNews(JSON.parse(event.data));
-    await this.refresh();
   }
 
+  // Also after the sandbox has been started anew: then other chats may be there.
   async refresh() {
+    const { id } = this.person;
     await Promise.all([this.loadChats(), this.loadCommands()]);
-    await this.open(this.chat ?? this.chats[0]?.id);
+    if (id !== this.person.id) return;
+    const chat = this.chats.find((one) => one.id === this.chat) ?? this.chats[0];
+    await this.open(chat?.id);
   }
 
   async loadChats() {
@@ -129,7 +131,7 @@ class Pane {
     } while (seen !== this.changes);
     this.log.replaceChildren(...messages.map((message) => this.drawn(message)));
     this.regroup();
-    this.log.scrollTop = this.log.scrollHeight;
+    this.toEnd();
   }
 
   showChats() {
@@ -160,85 +162,40 @@ class Pane {
   }
 
   show({ message, deleted }) {
-    const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
+    const atEnd = this.atEnd();
     const id = message?.id ?? deleted;
     const old = [...this.log.children].find((item) => item.dataset.id === id);
     if (deleted) old?.remove();
     else if (old) old.replaceWith(this.drawn(message));
     else this.log.append(this.drawn(message));
     this.regroup();
-    if (atEnd || (message && !old && message.from.id === this.person.id)) this.log.scrollTop = this.log.scrollHeight;
+    if (atEnd || (message && !old && message.from.id === this.person.id)) this.toEnd();
   }
 
-  // Messages of one author that follow each other stand together.
+  // Messages of one author that follow each other stand together, but what others see apart from what they do not.
   regroup() {
     for (const item of this.log.children) {
-      item.classList.toggle("follows", item.previousElementSibling?.dataset.author === item.dataset.author);
+      const before = item.previousElementSibling?.dataset;
+      item.classList.toggle("follows", before?.author === item.dataset.author && before.ephemeral === item.dataset.ephemeral);
     }
   }
 
   drawn(message) {
-    const item = element("li", { className: "message" });
-    Object.assign(item.dataset, { id: message.id, author: message.from.id });
-    item.classList.toggle("mine", message.from.id === this.person.id);
-    item.classList.toggle("bot", message.from.bot);
-    item.classList.toggle("ephemeral", message.ephemeral);
-    const face = element("span", { className: "face", textContent: [...message.from.name][0], ariaHidden: "true" });
-    const bubble = element("div", { className: "bubble" });
-    const author = element("div", { className: "author", textContent: message.from.name });
-    if (message.from.bot) author.append(element("span", { className: "badge", textContent: "APP" }));
-    bubble.append(author);
-    const pictures = element("div", { className: "pictures" });
-    pictures.append(...message.pictures.map((url) => this.picture_of(url, message.from.name)));
-    const text = element("div", { className: "text", dir: "auto" });
-    if (message.thinking) {
-      text.classList.add("thinking");
-      text.textContent = `${message.from.name} is thinking…`;
-    } else text.append(markup(message.html));
-    const time = new Date(message.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    const meta = element("span", { className: "meta", textContent: message.edited ? `edited ${time}` : time });
-    const parts = this.platform === "telegram" ? [pictures, text] : [text, pictures];
-    bubble.append(...parts.filter((part) => part.hasChildNodes()), meta);
-    if (message.ephemeral) bubble.append(element("div", { className: "only-you", textContent: "Only you can see this" }));
-    const body = element("div", { className: "body" });
-    body.append(bubble, ...message.rows.map((row) => this.row(message, row)));
-    item.append(face, body);
-    return item;
-  }
-
-  picture_of(url, name) {
-    const image = element("img", { src: here(url), alt: `Picture from ${name}` });
-    image.addEventListener("load", () => {
-      if (this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < image.clientHeight + 120) {
-        this.log.scrollTop = this.log.scrollHeight;
-      }
+    return drawn(message, {
+      platform: this.platform,
+      me: this.person.id,
+      press: (action) =>
+        this.tried(() => this.post("press", { person: this.person.id, chat: message.chat, message: message.id, action })),
+      grown: (height) => this.atEnd(height) && this.toEnd(),
     });
-    const button = element("button", { type: "button", className: "picture", title: "Enlarge" });
-    button.append(image);
-    button.addEventListener("click", () => showPicture(image.src, image.alt));
-    return button;
   }
 
-  row(message, keys) {
-    const row = element("div", { className: "row" });
-    row.append(...keys.map((key) => this.key(message, key)));
-    return row;
+  atEnd(slack = 0) {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < slack + 80;
   }
 
-  key(message, { label, action, url, style }) {
-    if (url) {
-      const safe = /^https?:\/\//i.test(url);
-      const link = element("a", { className: "key link", textContent: label, target: "_blank", rel: "noopener noreferrer" });
-      if (safe) link.href = url;
-      return link;
-    }
-    const key = element("button", { type: "button", className: `key ${style}`, textContent: label });
-    key.addEventListener("click", async () => {
-      key.classList.add("busy");
-      setTimeout(() => key.classList.remove("busy"), PRESS_MS);
-      await this.tried(() => this.post("press", { person: this.person.id, chat: message.chat, message: message.id, action }));
-    });
-    return key;
+  toEnd() {
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   async say() {
@@ -326,16 +283,6 @@ class Pane {
     this.find(".toasts").append(toast);
     setTimeout(() => toast.remove(), alert ? 2 * TOAST_MS : TOAST_MS);
   }
-}
-
-function element(name, properties = {}) {
-  return Object.assign(document.createElement(name), properties);
-}
-
-// The sandbox may be reached under another name than the one it gives: a picture is always on the server of this page.
-function here(url) {
-  const { pathname, search } = new URL(url, location.href);
-  return pathname + search;
 }
 
 async function read(response) {

@@ -122,7 +122,7 @@ async def test_a_key_in_a_group_is_refused(town: Town) -> None:
 
 async def test_discord_lends_by_link_and_fills_a_modal(town: Town) -> None:
     hands = town.world.discord
-    await hands.until(lambda: any(each["name"] == "lend" for each in hands.commands()))
+    await hands.until(lambda: bool(hands.gateway.shards) and any(each["name"] == "lend" for each in hands.commands()))
     channel = next(each["id"] for each in hands.chats(demo.BO) if each["kind"] == "channel")
     await hands.command(demo.BO, channel, "lend", {})
     for word in ("lend stability", "attest stability"):

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core.db import HOUR
 from core.generations.models import State, attempts
@@ -12,7 +12,7 @@ from core.generations.settle import release_earnings
 from core.ledger.models import FEES, earnings, pending, wallet
 from core.ledger.seal import floorless_balances
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Outcome, Picture, Rejected, Unknown
-from core.resources.models import HealthState
+from core.resources.models import HealthState, resources
 from core.worker import Worker
 from tests.fakes import PIXEL
 from tests.stage import PRICE, Stage, breaches, staged, work_off
@@ -88,7 +88,7 @@ async def test_when_every_resource_failed_nothing_is_charged(database_url: str, 
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run(stop))
             async with asyncio.timeout(20):
-                while (await stage.generation(made.id)).state is State.QUEUED:
+                while (await stage.generation(made.id)).state is State.QUEUED:  # noqa: ASYNC110  # the database tells nobody
                     await asyncio.sleep(0.05)
             stop.set()
             await running
@@ -134,7 +134,13 @@ async def test_a_bad_key_takes_its_resource_out_until_a_probe_succeeds(sqlite_ur
             assert (await work.resources.get(lent.id)).health.state is HealthState.OUT
         await stage.submit("k2")
         assert await work_off(worker) == 0
-        assert await worker.probe() >= 0
+        await stage.app.run(lambda work: work.connection.execute(update(resources).values(probe_at=0)))
+        assert await worker.probe() == 1
+        async with stage.app.read() as work:
+            assert (await work.resources.get(lent.id)).health.state is HealthState.SUSPECT
+        assert await work_off(worker) == 1
+        async with stage.app.read() as work:
+            assert (await work.resources.get(lent.id)).health.state is HealthState.HEALTHY
 
 
 async def test_one_creator_with_many_does_not_delay_anothers_first(database_url: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from core.ledger.errors import InsufficientCredits, KeyReused
 from core.ledger.models import earnings, wallet
 from core.users.errors import Frozen
 from core.worker import Worker
-from tests.stage import PRICE, breaches, staged, work_off
+from tests.stage import PRICE, breaches, ended, staged, work_off
 
 
 async def test_parallel_submits_of_one_key_hold_once(database_url: str, tmp_path: Path) -> None:
@@ -73,8 +73,7 @@ async def test_cancelling_gives_back_once_and_never_while_it_runs(database_url: 
         with pytest.raises(NotWaiting):
             await stage.app.run(lambda work: work.generations.cancel(running.id, stage.creator.id))
         stage.provider.gate.set()
-        await work_off(worker)
-        await asyncio.gather(*worker._running)
+        await ended(worker)
         assert (await stage.generation(running.id)).state is State.DELIVERED
         assert not breaches(await stage.audit())
 

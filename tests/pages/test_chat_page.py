@@ -157,6 +157,24 @@ async def test_a_discord_modal_is_filled_in_and_sent(page: Page, world: World, b
     await expect(page.locator("#modal")).to_be_hidden()
 
 
+async def test_thinking_becomes_an_ephemeral_answer(page: Page, world: World, bot: aiohttp.ClientSession) -> None:
+    await declare_imagine(bot)
+    await opened(page, world)
+    await type_line(page, "discord", "/imagine a fox")
+    await world.discord.until(lambda: bool(world.discord.state.interactions))
+    asked = newest(world.discord)
+    deferred = {"type": 5, "data": {"flags": 64}}
+    async with bot.post(f"{API}/interactions/{asked.id}/{asked.token}/callback", json=deferred) as response:
+        assert response.status in (200, 204), await response.text()
+    message = page.locator("#discord .message.ephemeral")
+    await expect(message.locator(".thinking")).to_have_text("Aetherflow is thinking…")
+    original = f"{API}/webhooks/{APPLICATION}/{asked.token}/messages/@original"
+    async with bot.patch(original, json={"content": "**Done**"}) as response:
+        assert response.status == 200, await response.text()
+    await expect(message.locator(".text b")).to_have_text("Done")
+    await expect(message.locator(".only-you")).to_have_text("Only you can see this")
+
+
 async def test_html_in_a_text_is_not_executed(page: Page, world: World, bot: aiohttp.ClientSession) -> None:
     attack = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>"
     await world.telegram.say(TELEGRAM_ADA, TELEGRAM_ADA, attack)
@@ -190,6 +208,18 @@ async def test_a_picture_is_shown_and_enlarged(page: Page, world: World) -> None
     await expect(picture).to_have_js_property("naturalWidth", 64)
     await picture.click()
     await expect(page.locator("#enlarged img")).to_be_visible()
+
+
+async def test_a_picture_is_sent(page: Page, world: World) -> None:
+    await opened(page, world)
+    picture = draw("a hill", 1, 64, 64)
+    await page.locator("#telegram .attach input").set_input_files({"name": "hill.png", "mimeType": "image/png", "buffer": picture})
+    await expect(page.locator("#telegram .attached img")).to_be_visible()
+    await type_line(page, "telegram", "like this")
+    said = await world.telegram.wait_for(TELEGRAM_ADA, TELEGRAM_ADA, lambda message: "like this" in message["html"])
+    async with aiohttp.ClientSession() as session, session.get(said["pictures"][0]) as response:
+        assert await response.read() == picture
+    await expect(page.locator("#telegram .attached")).to_be_hidden()
 
 
 async def test_one_plays_several_people(page: Page, world: World) -> None:

@@ -5,7 +5,8 @@ import json
 import logging
 import pickle
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_the_newest_key_wraps_and_every_key_unwraps() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " , ", "k1", "k1:", "k1:short", "k1:" + "A" * 43, ":" + new_key("").partition(":")[2], "k1:äöü", new_key("k" * 33)]
+    "text", ["", " , ", "k1", "k1:", "k1:short", "k1:" + "A" * 43, ":" + "A" * 43 + "=", "k1:äöü", "k" * 33 + ":" + "A" * 43 + "="]
 )
 def test_a_malformed_ring_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(Misconfigured) as refused:
@@ -89,9 +90,7 @@ def test_a_secret_reaches_no_log(caplog: pytest.LogCaptureFixture) -> None:
     assert Secret(KEY).reveal() == KEY and Secret(KEY) and not Secret("")
 
 
-def test_starts_at_the_same_time_agree_on_one_ring(tmp_path: Path) -> None:
-    file = tmp_path / "keyring"
-    file.write_text(new_key("k1"))
-    file.chmod(0o600)
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(lambda _: keyring_file(file), range(16)))) == 1
+def test_processes_that_start_at_once_agree_on_one_ring(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        rings = set(pool.map(keyring_file, [tmp_path / "keyring"] * 6))
+    assert len(rings) == 1 and [each.name for each in tmp_path.iterdir()] == ["keyring"]

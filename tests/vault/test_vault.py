@@ -1,6 +1,7 @@
 """What is sealed opens only where it belongs, survives a rotation of keys, and is gone when it is wiped."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -53,8 +54,9 @@ async def test_what_was_changed_does_not_open(sqlite_url: str, changed: str) -> 
     sealed = _seal(vault)
     value = getattr(sealed, changed)
     other = "resource:2|stability|1" if isinstance(value, str) else bytes([value[0] ^ 1]) + value[1:]
+    changes: dict[str, Any] = {changed: other}
     with pytest.raises(CannotOpen) as refused:
-        vault.open(replace(sealed, **{changed: other}))
+        vault.open(replace(sealed, **changes))
     assert refused.value.facts == {"subject": "resource:1"}
     await database.close()
 
