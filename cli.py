@@ -115,7 +115,12 @@ async def _discord(core: App, chat: Chat, stop: asyncio.Event) -> None:
 
 
 def _settings() -> Settings:
-    settings = load()
+    """Raises SystemExit with one sentence when a setting is wrong."""
+    try:
+        settings = load()
+    except Misconfigured as error:
+        console.print(f"[red]{error.facts['setting']}[/]: {error.facts['problem']}")
+        raise SystemExit(2) from None
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     set_up_logs(settings.log_level)
     return settings
@@ -253,7 +258,7 @@ def audit() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Checks settings, database, Redis, blobs, vault and tokens; says what to do."""
+    """Checks settings, database, vault and blobs, and says which platforms are off and why."""
 
     async def main() -> None:
         settings = _settings()

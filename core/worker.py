@@ -4,8 +4,6 @@ Only the worker calls providers, and only here is a key opened, for one call. No
 """
 
 import asyncio
-import hashlib
-import hmac
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -54,7 +52,6 @@ class Worker:
         self._app = app
         self._random = random.Random(seed)  # ties among equals, nothing secret
         self._running: dict[asyncio.Task[None], Lease] = {}
-        self._pseudonym = app.settings.jwt_secret.get_secret_value().encode() or b"aetherflow"
 
     @property
     def in_flight(self) -> int:
@@ -153,13 +150,9 @@ class Worker:
         chosen = generation.parameters
         request = ImageRequest(
             Operation(generation.operation), lease.provider_model, generation.prompt, chosen.negative, chosen.ratio, chosen.seed,
-            chosen.style, chosen.quality, source, chosen.strength, self._end_user(generation.user_id),
+            chosen.style, chosen.quality, source, chosen.strength, self._app.vault.pseudonym(f"user:{generation.user_id}"),
         )  # fmt: skip
         return await provider.generate(request, key, timeout=settings.call_seconds)
-
-    def _end_user(self, user_id: int) -> str:
-        """A pseudonym for the provider's abuse reports."""
-        return hmac.new(self._pseudonym, f"user:{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _settle(self, settlement: Settlement) -> bool:
         async for attempt in stamina.retry_context(on=(DBAPIError, OSError), attempts=None, timeout=SETTLE_SECONDS, wait_max=5.0):

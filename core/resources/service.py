@@ -25,7 +25,7 @@ PROBE_LEASE = 60 * SECOND
 OUT_RECHECK = 5 * MINUTE
 """A resource that is out is probed again after so long, and after that at each sync."""
 MAX_LISTED = 5_000
-"""Resources that one scheduling decision looks at; more are a matter of sharding the market (docs/scale.md)."""
+"""Resources that one scheduling decision looks at; the oldest ones come first."""
 PAGE = 50
 
 _LIMITS = tuple(Limits.__dataclass_fields__)

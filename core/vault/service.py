@@ -53,6 +53,10 @@ class Vault:
         except (InvalidTag, CannotOpen):
             raise CannotOpen(subject=sealed.subject) from None
 
+    def pseudonym(self, name: str) -> str:
+        """Stands for a person towards a provider: always the same 32 hex digits, and nothing can be read from it."""
+        return hmac.digest(self._fingerprint_key, f"pseudonym|{name}".encode(), hashlib.sha256).hex()[:32]
+
     def veil(self, content: bytes, context: str) -> bytes:
         """Encrypts what waits in the inbox: people paste keys anywhere, and prompts are theirs."""
         nonce = os.urandom(NONCE_BYTES)

@@ -97,7 +97,7 @@ def _random_batch(seed: int, holds: int) -> list[Step]:
         user, other, hold, key = rng.randint(1, 6), rng.randint(1, 6), f"h{rng.randrange(holds)}", f"s{seed}.{number}"
         match rng.randrange(5):
             case 0 | 1:
-                steps.append(Hold(hold, wallet(user), rng.randint(1, 3_000), LATER))
+                steps.append(Hold(rng.choice([key, key, hold]), wallet(user), rng.randint(1, 3_000), LATER))
             case 2:
                 steps.append(Capture(key, hold, (Leg(pending(other), rng.randint(1, 1_500)), Leg(FEES, rng.randint(0, 300)))))
             case 3:
@@ -111,7 +111,10 @@ def _random_batch(seed: int, holds: int) -> list[Step]:
 async def test_mixed_random_batches_at_once_leave_clean_books(database: Database) -> None:
     for user in range(1, 7):
         await grant(database, user, 20_000)
-    batches = [_random_batch(seed, holds=40) for seed in range(60)]
+    for number in range(36):
+        await apply(database, Hold(f"h{number}", wallet(1 + number % 6), 1_500, LATER))
+    batches = [_random_batch(seed, holds=36) for seed in range(60)]
+    batches.append([Release("r", "nothing")])
     answers = await asyncio.gather(*(apply(database, *batch) for batch in batches), seal_all(database))
     done = [answer for batch in answers if batch for answer in batch]
     assert {Entry, KeyReused, HoldClosed, HoldNotFound} <= {type(answer) for answer in done}
