@@ -79,7 +79,9 @@ class App:
         self.providers = providers
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
-        self._settle_rules = SettleRules(settings.miner_percent, settings.earnings_hold_hours * HOUR, settings.tries_per_generation)
+        self._settle_rules = SettleRules(
+            settings.miner_percent, settings.earnings_hold_hours * HOUR, settings.tries_per_generation, catalog
+        )
 
     @staticmethod
     def now() -> int:

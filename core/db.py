@@ -44,7 +44,7 @@ DAY = 24 * HOUR
 POOL_SIZE = 10
 READERS = 4
 LOCK_TIMEOUT_SECONDS = 10
-TRIES = 4
+TRIES = 8
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "23505"})
 """PostgreSQL's words for: serialization failure, deadlock, lock not available, and a unique key that another transaction committed first:
 run again, the same work finds that key and answers as for a replay."""

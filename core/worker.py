@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from core.app import GENERATIONS, OUTBOX, PROBES, App
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import MINUTE, SECOND
+from core.errors import AetherflowError
 from core.generations.claim import Claimed, claim_many
 from core.generations.models import Lease, OutcomeKind, Settlement
-from core.generations.settle import give_up, lapsed, release_earnings, renew
+from core.generations.settle import RELEASE_BATCH, give_up, lapsed, release_earnings, renew
 from core.hints import wait
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
@@ -76,7 +77,7 @@ class Worker:
         while True:
             try:
                 await loop()
-            except (DBAPIError, OSError) as error:
+            except (DBAPIError, OSError, AetherflowError) as error:
                 log.error("worker_trouble", loop=loop.__name__, problem=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -186,7 +187,8 @@ class Worker:
             await asyncio.gather(*(app.settle(each) for each in gone))
         if await app.database.run(lambda connection: give_up(connection, app.now())):
             await app.hints.wake(OUTBOX)
-        await app.database.run(lambda connection: release_earnings(connection, app.now()))
+        while await app.database.run(lambda connection: release_earnings(connection, app.now())) == RELEASE_BATCH:
+            pass
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
             pass
         await app.run(lambda work: work.mailbox.prune())

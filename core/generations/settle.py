@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping, bindparam, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.catalog import Catalog
 from core.db import SECOND
 from core.generations.models import Generation, Lease, OutcomeKind, Settlement, State, attempts, generations
 from core.generations.rules import split_price, tries_left
@@ -45,6 +46,7 @@ class SettleRules:
     miner_percent: int
     hold: int
     tries: int
+    catalog: Catalog
 
 
 async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlement], *, now: int, rules: SettleRules) -> list[bool]:
@@ -57,7 +59,7 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
     lent = await Resources(connection, now).lock(sorted({each.lease.resource_id for each in settlements}))
     healths = {id_: each.health for id_, each in lent.items()}
     back: dict[int, dict[str, int]] = {}
-    book, answers = _Book(), []
+    book, answers, missing = _Book(), [], []
     for settlement in settlements:
         lease = settlement.lease
         key = (lease.generation.id, lease.fence)
@@ -69,6 +71,8 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
         healths[lease.resource_id] = _judge(healths[lease.resource_id], settlement, now)
         _give_back(back.setdefault(lease.resource_id, _nothing()), settlement, now)
         book.attempts.append(_attempt(settlement, now))
+        if settlement.fault == Fault.MODEL_MISSING:
+            missing.append(lease)
         row = rows[lease.generation.id]
         assert row["state"] == State.RUNNING and row["fence"] == lease.fence, row["id"]
         _decide(book, settlement, row, now, rules)
@@ -77,6 +81,8 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
     if changes:
         await Resources(connection, now).give_back(changes)
     await _tell_owners(connection, lent, healths, back, now)
+    for lease in missing:
+        await Resources(connection, now).lose_model(lease.resource_id, lease.provider_model, rules.catalog.served_by(lease.provider))
     return answers
 
 

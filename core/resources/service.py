@@ -210,10 +210,11 @@ class Resources:
                 await self.move(current, State.DRAFT)
         return await self.get(resource.id)
 
-    async def lose_model(self, resource: Resource, model: str, served: frozenset[str]) -> None:
-        """The provider says that this account has no such model."""
+    async def lose_model(self, resource_id: int, model: str, served: frozenset[str]) -> None:
+        """The provider says that this account has no such model: it gets no more work for it, until a sync finds it there again."""
+        resource = await self.get(resource_id)
         left = (resource.models if resource.models is not None else served) - {model}
-        await self._connection.execute(update(resources).where(resources.c.id == resource.id).values(models=json.dumps(sorted(left))))
+        await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(models=json.dumps(sorted(left))))
 
 
 _HEALTH_COLUMNS = (

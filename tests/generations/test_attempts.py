@@ -159,3 +159,21 @@ async def test_one_creator_with_many_does_not_delay_anothers_first(database_url:
         assert await work_off(Worker(stage.app, 1)) == 31
         assert asked.index("theirs") <= 2
         assert not breaches(await stage.audit())
+
+
+async def test_an_account_without_the_model_gets_no_more_work_for_it(database_url: str, tmp_path: Path) -> None:
+    async with staged(database_url, tmp_path) as stage:
+        poor = await stage.lend(ONE)
+        stage.provider.script.append(FailedFree(Fault.MODEL_MISSING))
+        (first,) = await stage.submit("a")
+        await work_off(Worker(stage.app, 1))
+        (second,) = await stage.submit("b")
+        await work_off(Worker(stage.app, 2))
+        assert await tried(stage, first.id) == [(poor.id, "failed_free", "model_missing")]
+        assert await tried(stage, second.id) == []
+        async with stage.app.read() as work:
+            models = (await work.resources.get(poor.id)).models
+        assert models is not None
+        assert "core" not in models
+        assert "ultra" in models
+        assert not breaches(await stage.audit())
