@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource as limits
 import shutil
 import signal
 import sys
@@ -38,6 +37,9 @@ from core.vault.service import rotate
 from core.worker import Worker
 from migrations.upgrade import upgrade
 from sandbox.world import World, refuse_real_tokens
+
+if sys.platform != "win32":
+    import resource as limits
 
 app = typer.Typer(
     help="Aetherflow: a marketplace for AI image generation that lives in chats.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -152,8 +154,9 @@ def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await work(stop)
 
-    with contextlib.suppress(ValueError, OSError):
-        limits.setrlimit(limits.RLIMIT_NOFILE, (OPEN_FILES, max(OPEN_FILES, limits.getrlimit(limits.RLIMIT_NOFILE)[1])))
+    if sys.platform != "win32":
+        with contextlib.suppress(ValueError, OSError):
+            limits.setrlimit(limits.RLIMIT_NOFILE, (OPEN_FILES, max(OPEN_FILES, limits.getrlimit(limits.RLIMIT_NOFILE)[1])))
     _guarded(main)
 
 

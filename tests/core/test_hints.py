@@ -1,0 +1,50 @@
+"""Hints in process and through a real Valkey: wake-ups, half-filled forms, rate limits; and that losing Redis loses nothing."""
+
+import asyncio
+
+import pytest
+
+from core.hints import LocalHints, RedisHints, open_hints, wait
+
+
+@pytest.fixture(params=["local", "redis"])
+def hints_url(request: pytest.FixtureRequest) -> str:
+    return "" if request.param == "local" else str(request.getfixturevalue("redis_url"))
+
+
+async def test_wake_ups_texts_and_limits(hints_url: str) -> None:
+    async with open_hints(hints_url) as hints:
+        assert isinstance(hints, RedisHints if hints_url else LocalHints)
+        event = hints.on("outbox")
+        await hints.wake("outbox")
+        assert event.is_set()
+        await wait(event, 1.0)
+        assert not event.is_set()
+        assert await hints.recall("form:1") == ""
+        await hints.remember("form:1", "半", 60)
+        assert await hints.recall("form:1") == "半"
+        await hints.remember("form:1", "", 60)
+        assert await hints.recall("form:1") == ""
+        admitted = await asyncio.gather(*(hints.admit("ada", 10) for _ in range(50)))
+        assert sum(admitted) == 10
+        assert await hints.admit("bo", 10)
+
+
+async def test_one_process_wakes_another(redis_url: str) -> None:
+    async with open_hints(redis_url) as one, open_hints(redis_url) as other:
+        event = other.on("generations")
+        async with asyncio.timeout(10):
+            await event.wait()  # set once when it begins to listen
+            event.clear()
+            await one.wake("generations")
+            await event.wait()
+
+
+async def test_a_redis_that_is_away_costs_only_speed() -> None:
+    async with open_hints("redis://127.0.0.1:1/0") as hints:
+        event = hints.on("outbox")
+        await hints.wake("outbox")
+        assert event.is_set()
+        await hints.remember("form:1", "x", 60)
+        assert await hints.recall("form:1") == ""
+        assert await hints.admit("ada", 1)
