@@ -193,3 +193,19 @@ async def test_again_upscale_pause_and_withdraw(town: Town) -> None:
         listed = await hands.wait_for(MIRA, mira, lambda m, e=expected: e in m["html"], demo.SECONDS)  # type: ignore[misc]  # a default
     async with town.books() as app:
         assert (await app.audit()).clean
+
+
+async def test_the_number_of_somebody_elses_picture_is_no_right_to_it(town: Town) -> None:
+    await demo._lend(town.world, Console(quiet=True))
+    hands = town.world.telegram
+    await hands.say(ADA, hands.private_chat(ADA), "/imagine a secret garden")
+    await hands.wait_for(ADA, hands.private_chat(ADA), lambda m: bool(m["pictures"]), demo.SECONDS)
+    async with town.books() as app:
+        for word in ("again", "vary", "upscale", "report", "cancel"):
+            event = Event(
+                f"peek:{word}", "telegram", Person(CHEN, "Chen", "en"), Place(CHEN, private=True), action=f"{word} 1", message="1"
+            )
+            answer = await Chat(app, Words()).handle(event)
+            assert answer.message is not None
+            assert "no picture #1 of yours" in answer.message.text
+            assert "garden" not in answer.message.text

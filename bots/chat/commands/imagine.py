@@ -7,6 +7,7 @@ from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Option, Reply, Text
 from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
+from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation, Order, Parameters, Wish
 
 VARY_STRENGTH = 60
@@ -37,7 +38,7 @@ async def on_imagine(context: Context) -> Order:
 @action("again", alone=True)
 async def on_again(context: Context) -> Order:
     """The same wish once more, with another seed."""
-    found = await context.work.generations.get(context.number())
+    found = await _shown(context)
     parameters = replace(found.parameters, seed=None)
     return _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id))
 
@@ -45,7 +46,7 @@ async def on_again(context: Context) -> Order:
 @action("vary", alone=True)
 async def on_vary(context: Context) -> Order:
     """A new picture from this one."""
-    found = await context.work.generations.delivered(context.number())
+    found = await _shown(context, delivered=True)
     model = context.app.catalog.models.get(found.model)
     same = found.model if model and "edit" in model.operations else None
     parameters = Parameters(strength=VARY_STRENGTH)
@@ -55,7 +56,7 @@ async def on_vary(context: Context) -> Order:
 @action("upscale", alone=True)
 async def on_upscale(context: Context) -> Order:
     """The same picture, larger."""
-    found = await context.work.generations.delivered(context.number())
+    found = await _shown(context, delivered=True)
     return _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id))
 
 
@@ -83,6 +84,16 @@ async def on_cancel(context: Context) -> Reply:
         (Button(Text("button.cancel_one", {"id": each.id, "prompt": each.prompt[:40]}), f"cancel {each.id}"),) for each in waiting[:5]
     )
     return Reply(Text("cancel.which", {"n": len(waiting)}), rows=rows, private=True)
+
+
+async def _shown(context: Context, *, delivered: bool = False) -> Generation:
+    """The generation that a button is about: the presser's own, or one said in this very chat. A number alone is no right to it."""
+    generations = context.work.generations
+    found = await generations.get(context.number())
+    here = Address(context.event.platform, context.event.place.chat)
+    if found.user_id != context.user.id and found.address != here:
+        raise GenerationNotFound(generation=found.id)
+    return await generations.delivered(found.id) if delivered else found
 
 
 def _order(context: Context, wish: Wish) -> Order:
