@@ -17,9 +17,8 @@ from rich.console import Console
 
 import demo as journey
 from api.server import serve
-from bots.chat.chat import Chat
+from bots.chat.chat import SENTENCES, Chat
 from bots.chat.delivery import Delivery
-from bots.chat.texts import Words
 from bots.discord.runner import DiscordRunner
 from bots.telegram.runner import TelegramRunner
 from bots.telegram.store import InboxStore
@@ -34,6 +33,7 @@ from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
 from core.users.models import Identity, Role
 from core.vault.service import rotate
+from core.words import Words
 from core.worker import Worker
 from migrations.upgrade import upgrade
 from sandbox.world import World, refuse_real_tokens
@@ -71,7 +71,7 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:
     """Runs the named roles in this process until `stop`. A platform without its token is off, and says so."""
     async with opened(settings) as core, asyncio.TaskGroup() as group:
-        chat = Chat(core, Words())
+        chat = Chat(core, Words(SENTENCES))
         if "worker" in roles:
             group.create_task(Worker(core).run(stop))
         if "api" in roles:

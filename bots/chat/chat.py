@@ -1,6 +1,7 @@
 """Chat.handle(event) -> Answer: one event, one transaction, at most one message."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,8 +15,7 @@ from bots.chat.errors import explain
 from bots.chat.notices import status
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, questions, render
-from bots.chat.texts import Words
-from bots.chat.types import Answer, CommandSpec, Event, Reply, Text
+from bots.chat.types import Answer, CommandSpec, Event, Reply
 from core.address import Address
 from core.app import OUTBOX, App
 from core.db import SECOND
@@ -27,7 +27,10 @@ from core.resources.models import State
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, User, locale_of
 from core.vault.secret import Secret
+from core.words import Text, Words
 
+SENTENCES = Path(__file__).with_name("locales")
+"""The folder of what the bots say."""
 FIRST_WORD = 10 * SECOND
 """How long whoever handled an event has to say its answer itself, before delivery does."""
 EDIT_AFTER = 2 * SECOND

@@ -11,8 +11,7 @@ from PIL import Image
 
 from bots.chat.notices import EDIT_EVERY, Wording, word
 from bots.chat.rendering import load, pictures_of, render
-from bots.chat.texts import Words
-from bots.chat.types import Message, Picture, Sender, SendFailed, Text
+from bots.chat.types import Message, Picture, Sender, SendFailed
 from core.address import Address
 from core.app import OUTBOX, App
 from core.blobs import BlobNotFound, BlobsUnavailable
@@ -21,6 +20,7 @@ from core.errors import NotFound
 from core.hints import wait
 from core.mailbox.models import Delivery as Row
 from core.unit_of_work import UnitOfWork
+from core.words import Text, Words
 
 AT_ONCE = 64
 MAX_TRIES = 20

@@ -1,8 +1,8 @@
 """explain(error) -> Reply: the one place where a refusal becomes words."""
 
-from bots.chat.texts import Amount
-from bots.chat.types import Button, Reply, Text
+from bots.chat.types import Button, Reply
 from core.errors import AetherflowError
+from core.words import Amount, Text
 
 _AMOUNTS = frozenset({"needed", "available"})
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bots.chat.types import Button, Event, Form, Reply, Text
+from bots.chat.types import Button, Event, Form, Reply
 from core.hints import Hints
+from core.words import Text
 
 MODALS = frozenset({"discord"})
 SECONDS = 15 * 60

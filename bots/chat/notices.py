@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bots.chat.texts import Amount
-from bots.chat.types import Button, Media, Reply, Text
+from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
 from core.generations.models import Generation, State
 from core.mailbox.models import Delivery
 from core.unit_of_work import UnitOfWork
+from core.words import Amount, Text
 
 EDIT_EVERY = 5 * SECOND
 """Between two edits of a message about a running generation; both platforms' limits leave room for it."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from bots.chat.texts import Words
 from bots.chat.types import Form, Key, Message, Picture, Question, Questions, Reply
 from core.app import App
+from core.words import Words
 
 MAX_LABEL = 80
 

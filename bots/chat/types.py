@@ -1,20 +1,13 @@
 """The whole vocabulary between the two bots and the chat layer. Nothing here knows a platform but by its name as data."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+from core.words import Text
 
 Platform = Literal["telegram", "discord"]
 
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
-LOCALES = ("en", "zh")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Words by code: `locales/*.po` holds the sentence, `facts` fill its {placeholders}. Amounts, times and Texts read as the reader's."""
-
-    code: str
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

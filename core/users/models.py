@@ -7,8 +7,8 @@ from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Tabl
 
 from core.address import MAX_CHAT
 from core.db import Id, Moment, metadata
+from core.words import LOCALES
 
-LOCALES = ("en", "zh")
 MAX_NAME = 64
 
 

@@ -13,9 +13,9 @@ from rich.console import Console
 import cli
 import demo
 from api.app import make_api
-from bots.chat.chat import Chat
-from bots.chat.texts import Words
+from bots.chat.chat import SENTENCES, Chat
 from bots.chat.types import Answer, Event, Person, Place
+from core.words import Words
 from tests.chat.conftest import ADA, CHEN, MIRA, Town
 
 pytestmark = pytest.mark.timeout(120)
@@ -87,7 +87,7 @@ async def test_nobody_lends_so_it_fails_and_costs_nothing(town: Town) -> None:
 async def test_forged_and_foreign_buttons_do_nothing(town: Town) -> None:
     await demo._lend(town.world, Console(quiet=True))
     async with town.books() as app:
-        chat = Chat(app, Words())
+        chat = Chat(app, Words(SENTENCES))
         for number, action in enumerate(("revoke 1 yes", "withdraw 1 yes", "set 1", "pause 1", "hand 1", "cancel 1", "scope 1 own")):
             event = Event(f"forged:{number}", "telegram", Person(ADA, "Ada", "en"), Place(ADA, private=True), action=action, message="1")
             answer = await chat.handle(event)
@@ -205,7 +205,7 @@ async def test_the_number_of_somebody_elses_picture_is_no_right_to_it(town: Town
             event = Event(
                 f"peek:{word}", "telegram", Person(CHEN, "Chen", "en"), Place(CHEN, private=True), action=f"{word} 1", message="1"
             )
-            answer = await Chat(app, Words()).handle(event)
+            answer = await Chat(app, Words(SENTENCES)).handle(event)
             assert answer.message is not None
             assert "no picture #1 of yours" in answer.message.text
             assert "garden" not in answer.message.text

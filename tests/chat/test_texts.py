@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from bots.chat.chat import SENTENCES
 from bots.chat.grammar import parse, wish_of
-from bots.chat.texts import Amount, Words
-from bots.chat.types import LOCALES, Text
 from core.catalog import BadParameter
 from core.errors import AetherflowError
 from core.generations.models import State as GenerationState
 from core.providers.base import Fault
 from core.resources.models import HealthState, Scope
 from core.resources.models import State as ResourceState
+from core.words import LOCALES, Amount, Text, Words
 
 FOLDER = Path(__file__).parents[2] / "bots" / "chat"
 
@@ -39,14 +39,14 @@ def _codes() -> set[str]:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_code_has_its_words(locale: str) -> None:
-    words = Words()
+    words = Words(SENTENCES)
     codes = _codes()
     assert len(codes) > 100
     assert not [code for code in codes if not words.knows(code, locale)]
 
 
 def test_facts_are_escaped_and_amounts_are_credits() -> None:
-    words = Words()
+    words = Words(SENTENCES)
     said = words.say(Text("error.unknown_model", {"model": "<b>x</b>", "known": ["a", "b"]}), "en")
     assert "&lt;b&gt;x" in said
     assert "a, b" in said

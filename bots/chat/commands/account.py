@@ -1,8 +1,8 @@
 """Welcome, help, language, and what the platforms require: terms and privacy."""
 
 from bots.chat.registry import REGISTRY, Context, action, command
-from bots.chat.types import Button, Option, Reply, Text
-from core.users.models import LOCALES
+from bots.chat.types import Button, Option, Reply
+from core.words import LOCALES, Text
 
 TOPICS = ("create", "lend", "credits")
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from bots.chat.grammar import parse, wish_of
 from bots.chat.registry import Context, action, command
-from bots.chat.types import Button, Option, Reply, Text
+from bots.chat.types import Button, Option, Reply
 from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation, Order, Parameters, Wish
+from core.words import Text
 
 VARY_STRENGTH = 60
 

@@ -1,11 +1,11 @@
 """/lend and /resources: what miners lend. Always for the asker alone."""
 
 from bots.chat.registry import Answered, Context, action, command
-from bots.chat.texts import Amount
-from bots.chat.types import Button, Field, Form, Reply, Text
+from bots.chat.types import Button, Field, Form, Reply
 from core.money import format_credits
 from core.resources.models import Resource, Scope, State
 from core.resources.rules import may_lend
+from core.words import Amount, Text
 
 Rows = tuple[tuple[Button, ...], ...]
 

@@ -1,9 +1,9 @@
 """Balance, history and earnings. Always for the asker alone."""
 
 from bots.chat.registry import Context, action, command
-from bots.chat.texts import Amount
-from bots.chat.types import Button, Reply, Text
+from bots.chat.types import Button, Reply
 from core.ledger.models import earnings, held_account, pending, wallet
+from core.words import Amount, Text
 
 
 @command("balance", private=True)

@@ -1,4 +1,4 @@
-"""Compiles `*/LC_MESSAGES/aetherflow.po` beside this file to `.mo`, which gettext reads and git ignores.
+"""Compiles `*/LC_MESSAGES/aetherflow.po` beside this file and in `api/locales` to `.mo`, which gettext reads and git ignores.
 
 Refuses, and says where, when a language lacks a text, leaves one empty or fuzzy, or names other {placeholders} than English does.
 `python bots/chat/locales/compile.py` compiles; `dev.py` and the Dockerfile call it. `--check` only compares.
@@ -16,17 +16,21 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-HERE = Path(__file__).parent
+FOLDERS = (Path(__file__).parent, Path(__file__).parents[3] / "api" / "locales")
 SOURCE = "en"
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code: 0, or 1 when something is wrong, which is printed."""
-    files = sorted(HERE.glob("*/LC_MESSAGES/aetherflow.po"))
+    return max(_compile_folder(folder, arguments) for folder in FOLDERS)
+
+
+def _compile_folder(folder: Path, arguments: list[str]) -> int:
+    files = sorted(folder.glob("*/LC_MESSAGES/aetherflow.po"))
     catalogs = {file.parts[-3]: _read(file) for file in files}
     if SOURCE not in catalogs:
-        print(f"{HERE / SOURCE} has no aetherflow.po", file=sys.stderr)
+        print(f"{folder / SOURCE} has no aetherflow.po", file=sys.stderr)
         return 1
     problems = [f"{language}: {problem}" for language in catalogs for problem in problems_of(catalogs[language], catalogs[SOURCE])]
     for file in files:

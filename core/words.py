@@ -1,14 +1,23 @@
-"""Text + locale -> string. The sentences are in `locales/`, by code; facts fill their {placeholders}, escaped."""
+"""Text + locale -> string. The sentences are gettext catalogs in a folder of each surface (`bots/chat/locales`, `api/locales`), by code;
+facts fill their {placeholders}, escaped."""
 
 import gettext
 import html
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bots.chat.types import LOCALES, Text
 from core.money import format_credits
 
-FOLDER = Path(__file__).with_name("locales")
+LOCALES = ("en", "zh")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words by code: `locales/*.po` holds the sentence, `facts` fill its {placeholders}. Amounts, times and Texts read as the reader's."""
+
+    code: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Amount(int):
@@ -16,10 +25,10 @@ class Amount(int):
 
 
 class Words:
-    """Every language, loaded once per process."""
+    """Every language of one folder, loaded once per process."""
 
-    def __init__(self) -> None:
-        self._catalogs = {locale: gettext.translation("aetherflow", FOLDER, [locale]) for locale in LOCALES}
+    def __init__(self, folder: Path) -> None:
+        self._catalogs = {locale: gettext.translation("aetherflow", folder, [locale]) for locale in LOCALES}
 
     def say(self, text: Text, locale: str) -> str:
         """The sentence as HTML of the common markup. A code without a sentence is shown as it is; a test keeps that from happening."""
