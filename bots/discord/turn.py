@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import aiohttp
 import discord
 
-from bots.chat.types import LOCALES, Message, Question, Questions, SendFailed
+from bots.chat.types import Message, Question, Questions, SendFailed
 from bots.discord.incoming import Interaction, is_private_chat, is_reachable
 from bots.discord.outgoing import CALL_SECONDS, content, failure, files, plain, view
+from core.words import LOCALES
 
 NOT_EDITABLE = "-"
 """Stands for a message that has arrived and that no one can edit through the channel: an ephemeral one."""

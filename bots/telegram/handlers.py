@@ -7,9 +7,10 @@ import structlog
 from telegram import Bot, Update
 from telegram.error import TelegramError
 
-from bots.chat.types import LOCALES, Answer, ChatPort, Event, Key, Message, SendFailed
+from bots.chat.types import Answer, ChatPort, Event, Key, Message, SendFailed
 from bots.telegram.incoming import read
 from bots.telegram.outgoing import TelegramSender, failure
+from core.words import LOCALES
 
 MAX_TOAST = 200
 

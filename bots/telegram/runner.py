@@ -21,11 +21,12 @@ from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
-from bots.chat.types import LOCALES, ChatPort
+from bots.chat.types import ChatPort
 from bots.telegram.handlers import TelegramHandlers
 from bots.telegram.incoming import ALLOWED_UPDATES, chat_key
 from bots.telegram.outgoing import TelegramSender
 from core.errors import Misconfigured
+from core.words import LOCALES
 
 POLL_SECONDS = 50  # the longest that getUpdates waits
 SWEEP_SECONDS = 5.0

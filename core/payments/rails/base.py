@@ -38,8 +38,8 @@ class RailEvent:
     `id` is unique at the rail: repeats of one notice have the same. `order` is ours, where the rail repeats it; `charge` is the rail's name
     for the money that moved (payment intent, trade number, Telegram charge id), by which refunds and disputes find their order. `amount` is
     what this event moves (PAID: the whole; REFUNDED, CHARGED_BACK: what goes back); `total` is everything given back so far, where the rail
-    counts that instead. `ours` is false when the seller, the application or the mode (live or test) is not the configured one. `thing` is the
-    rail's name of a refund or dispute, `refund` our own number of the refund, where repeated. `fee`: what the rail charges for a dispute.
+    counts that instead. `ours` is false when the seller, the application or the mode (live or test) is not the configured one. `thing` is
+    the rail's name of a refund or dispute, `refund` our own number of the refund, where repeated. `fee`: what the rail charges for a dispute.
     """
 
     id: str
@@ -139,7 +139,7 @@ class Rail(Protocol):
         """Lets the buyer pay. Repeating it for one order opens no second one. Raises RailAway, RailRefused."""
 
     def read(self, headers: Mapping[str, str], body: bytes, now: int) -> RailEvent | None:
-        """A callback, as received; `headers` with lower-case names, `now` in microseconds. None: no concern of ours. Raises BadSignature."""
+        """A callback, as received; `headers` with lower-case names, `now` in microseconds. None: no matter of ours. Raises BadSignature."""
 
     async def ask(self, order: str, reference: str | None) -> RailEvent | None:
         """What became of an order; None when the rail does not know it (yet). Raises RailAway, RailRefused."""
