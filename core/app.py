@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
+from core.address import MAX_CHAT
 from core.blobs import Blobs
 from core.catalog import Catalog, load_catalog
 from core.config import Settings
@@ -20,6 +21,13 @@ from core.generations.submit import submit_many
 from core.hints import Hints, open_hints
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.models import GRANTS, Leg, Posting, wallet
+from core.mailbox.models import Received
+from core.payments.audit import audit_payments
+from core.payments.errors import RailOff
+from core.payments.models import CURRENCIES, Payment, TopUp
+from core.payments.packages import Packages, load_packages
+from core.payments.rails.base import Rail, RailEvent
+from core.payments.receive import Applied, apply, encode
 from core.providers.base import Provider
 from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
@@ -35,7 +43,7 @@ T = TypeVar("T")
 MAX_BATCH = 200
 """Items of one coalesced transaction at most."""
 
-GENERATIONS, INBOX, OUTBOX, PROBES = "generations", "inbox", "outbox", "probes"
+GENERATIONS, INBOX, OUTBOX, PAYMENTS, PROBES = "generations", "inbox", "outbox", "payments", "probes"
 """Topics of wake-ups."""
 
 
@@ -69,6 +77,8 @@ class App:
         vault: Vault,
         catalog: Catalog,
         providers: Mapping[str, Provider],
+        packages: Packages,
+        rails: Mapping[str, Rail],
     ) -> None:
         self.settings = settings
         self.database = database
@@ -77,6 +87,8 @@ class App:
         self.vault = vault
         self.catalog = catalog
         self.providers = providers
+        self.packages = packages
+        self.rails = rails
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._settle_rules = SettleRules(
@@ -164,10 +176,36 @@ class App:
         legs = (Leg(GRANTS, -amount), Leg(wallet(user_id), amount))
         await self.run(lambda work: work.ledger.post(Posting(key, "grant", legs)))
 
+    async def top_up(self, wanted: TopUp) -> Payment:
+        """Begins a payment, and has its rail asked for a checkout. Raises RailOff, PackageNotFound, Frozen, TooManyPayments, KeyReused."""
+        settings = self.settings
+        if wanted.rail not in settings.rails:
+            raise RailOff(rail=wanted.rail, open=settings.rails)
+        currency = CURRENCIES[wanted.rail]
+        package = self.packages.find(wanted.package, currency)
+        limits = {"minutes": settings.payment_minutes, "unpaid": settings.unpaid_payments, "per_day": settings.payments_per_day}
+        payment = await self.run(lambda work: work.payments.start(wanted, package, currency, **limits))
+        await self.hints.wake(PAYMENTS)
+        return payment
+
+    async def receive(self, rail: str, event: RailEvent) -> Applied:
+        """Keeps what a rail says, and then applies it: two transactions, so that it is not lost even when it cannot be applied yet."""
+        body = self.vault.veil(encode(event), f"{rail}:{event.id}")
+        kept = Received(event.id, event.order or (event.charge or "-")[:MAX_CHAT], body)
+        await self.run(lambda work: work.mailbox.store(rail, [kept]))
+        return await self.apply(rail, event)
+
+    async def apply(self, rail: str, event: RailEvent) -> Applied:
+        """Applies what is kept. One that came too early stays, and its order is asked about at once."""
+        applied = await self.database.run(lambda connection: apply(connection, now(), rail, event))
+        await self.hints.wake(PAYMENTS if applied is Applied.EARLY else OUTBOX)
+        return applied
+
     async def audit(self) -> Audit:
         """Proves the books from one snapshot of the database."""
         async with self.database.snapshot() as connection:
-            return Audit(await audit_ledger(connection) + await audit_generations(connection), await figures(connection))
+            checks = (audit_ledger, audit_generations, audit_payments)
+            return Audit([finding for check_ in checks for finding in await check_(connection)], await figures(connection))
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
         limits = {"minutes": self.settings.generation_minutes, "queued_per_user": self.settings.queued_per_user}
@@ -204,10 +242,10 @@ def keyring(settings: Settings) -> Keyring:
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, providers: Mapping[str, Provider]) -> AsyncIterator[App]:
+async def open_app(settings: Settings, providers: Mapping[str, Provider], rails: Mapping[str, Rail] | None = None) -> AsyncIterator[App]:
     """Everything of one process, open; closed at the end of the block. The schema must be at head.
 
-    `providers` are made by the caller; the worker calls them, the others only ask for the shape of their keys.
+    `providers` and `rails` are made by the caller; the worker calls them, the others only ask for the shape of keys and read callbacks.
     """
     async with AsyncExitStack() as stack:
         catalog = load_catalog(settings.catalog_file)
@@ -217,7 +255,8 @@ async def open_app(settings: Settings, providers: Mapping[str, Provider]) -> Asy
         stack.callback(blobs.close)
         vault = await open_vault(database, keyring(settings))
         hints = await stack.enter_async_context(open_hints(settings.redis_url))
-        app = App(settings, database, hints, blobs, vault, catalog, providers)
+        packages = load_packages(settings.packages_file)
+        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {})
         stack.push_async_callback(app.close)
         await app._make_admins()  # noqa: SLF001  # its own factory
         yield app

@@ -37,6 +37,12 @@ class Settings(BaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
+    cors_origins: str = ""
+    trusted_proxies: str = ""
+    requests_per_address: int = Field(600, ge=1, le=1_000_000)
+    requests_per_user: int = Field(300, ge=1, le=1_000_000)
+    openai_wait_seconds: float = Field(120.0, gt=0, le=3600)
+    openai_pictures: int = Field(10, ge=1, le=10)
 
     telegram_token: SecretStr = SecretStr("")
     telegram_api_url: str = "https://api.telegram.org"
@@ -46,6 +52,19 @@ class Settings(BaseSettings):
     discord_api_url: str = "https://discord.com/api/v10"
     discord_gateway_url: str = ""
     discord_shards: int = Field(0, ge=0, le=10_000)
+
+    stripe_secret_key: SecretStr = SecretStr("")
+    stripe_webhook_secret: SecretStr = SecretStr("")
+    stripe_api_url: str = "https://api.stripe.com"
+    alipay_app_id: str = ""
+    alipay_seller_id: str = ""
+    alipay_private_key: SecretStr = SecretStr("")
+    alipay_public_key: SecretStr = SecretStr("")
+    alipay_gateway_url: str = "https://openapi.alipay.com/gateway.do"
+    packages_file: Path | None = None
+    payment_minutes: int = Field(60, ge=31, le=24 * 60)
+    unpaid_payments: int = Field(5, ge=1, le=100)
+    payments_per_day: int = Field(20, ge=1, le=1000)
 
     stability_api_url: str = "https://api.stability.ai"
     openai_api_url: str = "https://api.openai.com"
@@ -76,7 +95,21 @@ class Settings(BaseSettings):
             raise ValueError("ROYALTY_PERCENT comes out of the commission and must not exceed it")
         if self.telegram_mode == "webhook" and not self.telegram_webhook_secret.get_secret_value():
             raise ValueError("TELEGRAM_MODE=webhook needs TELEGRAM_WEBHOOK_SECRET")
+        for rail, parts in self._rail_parts().items():
+            if any(parts) and not all(parts):
+                raise ValueError(f"{rail.upper()}_… is set in part: a rail needs all of its settings, or none")
         return self
+
+    def _rail_parts(self) -> dict[str, list[str]]:
+        secret = {name: getattr(self, name).get_secret_value() for name in ("stripe_secret_key", "stripe_webhook_secret")}
+        keys = [self.alipay_private_key.get_secret_value(), self.alipay_public_key.get_secret_value()]
+        return {"stripe": list(secret.values()), "alipay": [self.alipay_app_id, self.alipay_seller_id, *keys]}
+
+    @property
+    def rails(self) -> list[str]:
+        """The rails that are on: those with all of their settings, and Stars where there is a Telegram bot."""
+        on = [rail for rail, parts in self._rail_parts().items() if all(parts)]
+        return on + (["stars"] if self.telegram_token.get_secret_value() else [])
 
     @property
     def embedded(self) -> bool:

@@ -6,13 +6,15 @@ sweepers, limits admit, forms start again.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
@@ -25,6 +27,18 @@ RECONNECT_SECONDS = 1.0
 MAX_REMEMBERED = 100_000
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """True where the use was admitted. `left`: how many more would be; `seconds`: until the oldest counted one no longer counts."""
+
+    admitted: bool
+    left: int
+    seconds: int
+
+    def __bool__(self) -> bool:
+        return self.admitted
 
 
 class Hints(Protocol):
@@ -42,8 +56,8 @@ class Hints(Protocol):
     async def recall(self, key: str) -> str:
         """What was remembered; empty when there is nothing (any more)."""
 
-    async def admit(self, key: str, per_minute: int) -> bool:
-        """Counts one use of `key`; False when there were more than `per_minute` within the last minute."""
+    async def admit(self, key: str, per_minute: int) -> Admission:
+        """Counts one use of `key`; false when there were more than `per_minute` within the last minute."""
 
 
 class LocalHints:
@@ -89,9 +103,9 @@ class LocalHints:
         until, value = self._texts.get(key, (0.0, ""))
         return value if until > time.monotonic() else ""
 
-    async def admit(self, key: str, per_minute: int) -> bool:
+    async def admit(self, key: str, per_minute: int) -> Admission:
         """See Hints."""
-        return await self._limiter.hit(RateLimitItemPerMinute(per_minute), key)
+        return await _hit(self._limiter, RateLimitItemPerMinute(per_minute), key)
 
 
 class RedisHints:
@@ -135,13 +149,13 @@ class RedisHints:
             return ""
         return value if isinstance(value, str) else ""
 
-    async def admit(self, key: str, per_minute: int) -> bool:
+    async def admit(self, key: str, per_minute: int) -> Admission:
         """See Hints."""
         try:
-            return await self._limiter.hit(RateLimitItemPerMinute(per_minute), "aetherflow", key)
+            return await _hit(self._limiter, RateLimitItemPerMinute(per_minute), "aetherflow", key)
         except (RedisError, OSError) as error:
             log.warning("hint_lost", key=key, problem=type(error).__name__)
-            return True
+            return Admission(True, per_minute, 0)
 
     async def listen(self) -> None:
         """Receives the wake-ups of other processes until cancelled; reconnects by itself, and then wakes everyone once."""
@@ -178,6 +192,13 @@ async def open_hints(redis_url: str) -> AsyncIterator[Hints]:
         with contextlib.suppress(asyncio.CancelledError):
             await listener
         await hints.close()
+
+
+async def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItem, *names: str) -> Admission:
+    admitted = await limiter.hit(limit, *names)
+    standing = await limiter.get_window_stats(limit, *names)
+    seconds = math.ceil(standing.reset_time - time.time())  # noqa: TID251  # the library says moments by the wall clock
+    return Admission(admitted, max(0, standing.remaining), min(max(0, seconds), limit.get_expiry()))
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

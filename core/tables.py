@@ -4,8 +4,9 @@ from core.db import metadata
 from core.generations import models as generations
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
+from core.payments import models as payments
 from core.resources import models as resources
 from core.users import models as users
 from core.vault import models as vault
 
-__all__ = ["generations", "ledger", "mailbox", "metadata", "resources", "users", "vault"]
+__all__ = ["generations", "ledger", "mailbox", "metadata", "payments", "resources", "users", "vault"]

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.generations.service import Generations
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
+from core.payments.service import Payments
 from core.resources.service import Resources
 from core.users.service import Users
 
@@ -20,3 +21,4 @@ class UnitOfWork:
         self.users = Users(connection, now)
         self.resources = Resources(connection, now)
         self.generations = Generations(connection, now)
+        self.payments = Payments(connection, now)

@@ -22,6 +22,7 @@ from core.generations.settle import RELEASE_BATCH, give_up, lapsed, release_earn
 from core.hints import wait
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
+from core.payments.service import collect_debts
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State
 from core.unit_of_work import UnitOfWork
@@ -189,6 +190,7 @@ class Worker:
             await app.hints.wake(OUTBOX)
         while await app.database.run(lambda connection: release_earnings(connection, app.now())) == RELEASE_BATCH:
             pass
+        await app.database.run(lambda connection: collect_debts(connection, app.now()))
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
             pass
         await app.run(lambda work: work.mailbox.prune())

@@ -1,10 +1,11 @@
-"""A provider whose answers a test decides: a first-class member beside the real ones, for tests that are not about HTTP."""
+"""A provider and a rail whose answers a test decides: first-class members beside the real ones, for tests that are not about HTTP."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from core.payments.rails.base import BadSignature, Checkout, Opened, RailEvent, RailRefused, Refunding, Returned, Said
 from core.providers.base import Delivered, ImageRequest, Outcome, Picture, Probe
 from core.vault.secret import Secret
 
@@ -55,3 +56,45 @@ class FakeProvider:
 
     async def close(self) -> None:
         return None
+
+
+@dataclass
+class FakeRail:
+    """Opens at once and knows what a test says was paid. Its callbacks are signed by the header `signature: good`."""
+
+    name: str = "stripe"
+    currency: str = "USD"
+    trouble: deque[Exception] = field(default_factory=deque)
+    opened: list[Checkout] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    said: dict[str, RailEvent] = field(default_factory=dict)
+    refunds: list[Refunding] = field(default_factory=list)
+    returns: Returned = Returned.DONE
+    events: dict[bytes, RailEvent] = field(default_factory=dict)
+
+    async def open(self, checkout: Checkout) -> Opened:
+        if self.trouble:
+            raise self.trouble.popleft()
+        self.opened.append(checkout)
+        return Opened(f"https://pay.example/{checkout.order}", reference=f"cs_{checkout.order}")
+
+    def read(self, headers: Mapping[str, str], body: bytes, now: int) -> RailEvent | None:
+        if headers.get("signature") != "good":
+            raise BadSignature()
+        return self.events.get(body)
+
+    async def ask(self, order: str, reference: str | None) -> RailEvent | None:
+        if self.trouble:
+            raise self.trouble.popleft()
+        return self.said.get(order)
+
+    async def refund(self, refunding: Refunding) -> Returned:
+        if self.trouble:
+            raise self.trouble.popleft()
+        self.refunds.append(refunding)
+        return self.returns
+
+    async def close(self, order: str, reference: str | None) -> None:
+        if order in self.said and self.said[order].said is Said.PAID:
+            raise RailRefused(problem="paid")
+        self.closed.append(order)

@@ -21,7 +21,7 @@ from core.users.models import Identity, User
 from core.vault.keyring import new_key
 from core.vault.secret import Secret
 from core.worker import Worker
-from tests.fakes import FakeProvider
+from tests.fakes import FakeProvider, FakeRail
 
 PRICE = 4_500
 """Milli-credits of one picture of the default model."""
@@ -37,6 +37,7 @@ class Stage:
     provider: FakeProvider
     miner: User
     creator: User
+    rail: FakeRail
 
     async def person(self, name: str, credits: int = 0) -> User:
         """Somebody more, with so many milli-credits."""
@@ -117,9 +118,11 @@ def settings_for(url: str, folder: Path, **changes: Any) -> Settings:
 async def staged(url: str, folder: Path, *, credits: int = 1_000_000, **changes: Any) -> AsyncIterator[Stage]:
     """A Stage on a migrated database; the creator has `credits` milli-credits."""
     provider = FakeProvider()
-    async with open_app(settings_for(url, folder, **changes), {"stability": provider}) as app:
+    rail = FakeRail()
+    changes = {"stripe_secret_key": "sk_test_1", "stripe_webhook_secret": "whsec_1"} | changes
+    async with open_app(settings_for(url, folder, **changes), {"stability": provider}, {"stripe": rail}) as app:
         people = [Identity("telegram", name, name, name) for name in ("miner", "creator")]
         miner, creator = [await app.run(lambda work, each=each: work.users.resolve(each)) for each in people]  # type: ignore[misc]
         if credits:
             await app.grant(creator.id, credits, "grant:creator")
-        yield Stage(app, provider, miner, creator)
+        yield Stage(app, provider, miner, creator, rail)

@@ -14,8 +14,8 @@ from core.generations.errors import TooManyQueued
 from core.generations.models import Order, State, Submitted, generations
 from core.generations.rules import content_of
 from core.generations.service import read_by_key
-from core.ledger.errors import KeyReused
-from core.ledger.models import Hold, earnings, wallet
+from core.ledger.errors import InDebt, KeyReused
+from core.ledger.models import Hold, debt, earnings, wallet
 from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
@@ -48,8 +48,8 @@ async def submit_many(
 ) -> list[Submitted | Refusal]:
     """Holds the price and queues each order; a replay finds its own row. One refused order never touches another.
 
-    Per item: Submitted, or InsufficientCredits, Frozen, TooManyQueued, or KeyReused for a known key with another content. `minutes` is how
-    long a generation may wait and run.
+    Per item: Submitted, or InsufficientCredits, Frozen, InDebt, TooManyQueued, or KeyReused for a known key with another content.
+    `minutes` is how long a generation may wait and run.
     """
     first: dict[str, Order] = {}
     for order in orders:
@@ -79,13 +79,16 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
     """Holds and inserts; returns the refused orders by key."""
     ledger = Ledger(connection, now)
     standings = await _standings(connection, {order.user_id for order in orders})
-    balances = await ledger.balances({account for order in orders for account in (wallet(order.user_id), earnings(order.user_id))})
+    payers = {order.user_id for order in orders}
+    balances = await ledger.balances([account for payer in payers for account in (wallet(payer), earnings(payer), debt(payer))])
     refused: dict[str, Refusal] = {}
     rows: list[dict[str, Any]] = []
     for order in orders:
         standing = standings[order.user_id]
         if standing.frozen:
             refused[order.key] = Frozen()
+        elif owed := balances[debt(order.user_id)]:
+            refused[order.key] = InDebt(debt=owed)
         elif standing.active >= queued_per_user:
             refused[order.key] = TooManyQueued(limit=queued_per_user)
         else:

@@ -66,10 +66,22 @@ async def figures(connection: AsyncConnection) -> dict[str, int]:
         await connection.execute(
             text("""SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM entries), (SELECT COUNT(*) FROM legs),
             (SELECT COUNT(*) FROM unsealed), (SELECT COUNT(*) FROM seals), (SELECT COUNT(*) FROM holds WHERE closed_by IS NULL),
-            (SELECT COALESCE(SUM(amount), 0) FROM legs), (SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE guarded)""")
+            (SELECT COALESCE(SUM(amount), 0) FROM legs),
+            (SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE guarded AND address NOT LIKE '%\\:debt'),
+            (SELECT COALESCE(SUM(balance), 0) FROM accounts WHERE address LIKE '%\\:debt')""")
         )
     ).one()
-    names = ("accounts", "entries", "legs", "unsealed entries", "seals", "open holds", "sum of all legs", "Credits owed to people")
+    names = (
+        "accounts",
+        "entries",
+        "legs",
+        "unsealed entries",
+        "seals",
+        "open holds",
+        "sum of all legs",
+        "Credits owed to people",
+        "Credits owed by people",
+    )
     return {name: int(value) for name, value in zip(names, row, strict=True)}
 
 

@@ -1,6 +1,6 @@
 """What the ledger refuses."""
 
-from core.errors import Refusal
+from core.errors import Forbidden, Refusal
 
 
 class InsufficientCredits(Refusal):
@@ -31,3 +31,9 @@ class CaptureExceedsHold(Refusal):
     """The shares sum to more than was held. Facts: `hold`, `held`, `asked` (milli-credits)."""
 
     code = "capture_exceeds_hold"
+
+
+class InDebt(Forbidden):
+    """Credits that were charged back had been spent: nothing more is spent until they are paid. Facts: `debt` (milli-credits)."""
+
+    code = "in_debt"

@@ -18,6 +18,10 @@ MAX_LEGS = 16
 FEES = "platform:fees"
 INSURANCE = "platform:insurance"
 GRANTS = "external:grants"
+BAD_DEBT = "platform:bad-debt"
+"""Credits that were charged back after they had been spent."""
+DEBTORS = "platform:debtors"
+"""The other side of every user's debt."""
 
 accounts = Table(
     "accounts",
@@ -168,3 +172,8 @@ def pending(user_id: int) -> str:
 def earnings(user_id: int) -> str:
     """A user's released earnings."""
     return f"user:{user_id}:earnings"
+
+
+def debt(user_id: int) -> str:
+    """What a user owes: Credits that were charged back after they had been spent. It blocks spending until it is paid."""
+    return f"user:{user_id}:debt"

@@ -141,6 +141,13 @@ class Ledger:
         rows = [(address, is_guarded(address)) for address in sorted(addresses)]
         await self._connection.execute(statement(self._dialect, _OPEN_ACCOUNTS, _ADDRESSES), _ADDRESSES.parameters(self._dialect, rows))
 
+    async def lock(self, addresses: Sequence[str]) -> dict[str, int]:
+        """Balances of guarded accounts, in milli-credits, which nobody else can change until the transaction ends."""
+        await self.open_accounts(addresses)
+        wanted = select(accounts.c.address, accounts.c.balance).where(accounts.c.address.in_(addresses))
+        rows = await self._connection.execute(wanted.order_by(accounts.c.address).with_for_update())
+        return {address: balance for address, balance in rows}
+
     async def balances(self, addresses: Iterable[str]) -> dict[str, int]:
         """Balances of guarded accounts, in milli-credits; 0 where there is no such account."""
         wanted = list(addresses)

@@ -16,8 +16,8 @@ LEASE = 30 * SECOND
 KEEP = 30 * DAY
 """Handled events and sent messages are kept so long, for de-duplication and for questions."""
 PRUNE_BATCH = 1000
-FOLLOWING = "generation"
-"""The kind of row whose message is edited while its generation goes on."""
+FOLLOWING = ("generation", "payment")
+"""The kinds of row whose message is edited while what it is about goes on."""
 
 
 class Mailbox:
@@ -149,7 +149,7 @@ class Mailbox:
 
     async def arrived(self, row_id: int, message: str, next_edit: int) -> None:
         """Whoever wrote a row has sent it. A message that follows a generation stays live, and is edited as soon as something changes."""
-        live = outbox.c.kind == FOLLOWING
+        live = outbox.c.kind.in_(FOLLOWING)
         values = {
             "state": case((live, State.LIVE), else_=State.DONE),
             "due_at": case((live, next_edit), else_=outbox.c.due_at),

@@ -13,7 +13,7 @@ from core.errors import AetherflowError
 
 MAX_ORDER = 32
 """Of an order's name: letters, digits and underscores, so that every rail takes it as its own reference."""
-MAX_REFERENCE = 128
+MAX_REFERENCE = 255
 """Of a name that a rail gives: session, trade, charge, refund, dispute."""
 
 
@@ -35,11 +35,12 @@ class Said(StrEnum):
 class RailEvent:
     """One thing that a rail said, its origin proved.
 
-    `id` is unique at the rail: repeats of one notice have the same. `order` is ours, where the rail repeats it; `charge` is the rail's name
-    for the money that moved (payment intent, trade number, Telegram charge id), by which refunds and disputes find their order. `amount` is
-    what this event moves (PAID: the whole; REFUNDED, CHARGED_BACK: what goes back); `total` is everything given back so far, where the rail
-    counts that instead. `ours` is false when the seller, the application or the mode (live or test) is not the configured one. `thing` is
-    the rail's name of a refund or dispute, `refund` our own number of the refund, where repeated. `fee`: what the rail charges for a dispute.
+    `id` is unique at the rail, at most 64 characters: repeats of one notice have the same. `order` is ours, where the rail repeats it;
+    `charge` is the rail's name for the money that moved (payment intent, trade number, Telegram charge id), by which refunds and disputes
+    find their order. `amount` is what this event moves (PAID: the whole; REFUNDED, CHARGED_BACK: what goes back); `total` is everything
+    given back so far, where the rail counts that instead. `ours` is false when the seller, the application or the mode (live or test) is
+    not the configured one. `thing` is the rail's name of a refund or dispute, `refund` our own name of the refund, where repeated. `fee`:
+    what the rail charges for a dispute.
     """
 
     id: str
