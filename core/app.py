@@ -18,13 +18,14 @@ from core.generations.models import Order, Settlement, Submitted, Wish
 from core.generations.rules import check
 from core.generations.settle import SettleRules, settle_many
 from core.generations.submit import submit_many
-from core.hints import Hints, open_hints
+from core.hints import Hints, open_hints, wait
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.models import GRANTS, Leg, Posting, wallet
 from core.mailbox.models import Received
 from core.payments.audit import audit_payments
 from core.payments.errors import RailOff
 from core.payments.models import CURRENCIES, Payment, TopUp
+from core.payments.models import State as PaymentState
 from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode
@@ -186,6 +187,19 @@ class App:
         limits = {"minutes": settings.payment_minutes, "unpaid": settings.unpaid_payments, "per_day": settings.payments_per_day}
         payment = await self.run(lambda work: work.payments.start(wanted, package, currency, **limits))
         await self.hints.wake(PAYMENTS)
+        return payment
+
+    async def opened(self, payment: Payment, seconds: float) -> Payment:
+        """The payment as soon as its rail has answered; as it is after so many seconds."""
+        news = self.hints.on(OUTBOX)
+        deadline = time.monotonic() + seconds
+        try:
+            while payment.state is PaymentState.CREATED and (left := deadline - time.monotonic()) > 0:
+                await wait(news, left)
+                async with self.read() as work:
+                    payment = await work.payments.get(payment.id)
+        finally:
+            self.hints.off(OUTBOX, news)
         return payment
 
     async def receive(self, rail: str, event: RailEvent) -> Applied:

@@ -14,7 +14,7 @@ from core.app import OUTBOX, PAYMENTS, App
 from core.db import UNREACHABLE
 from core.errors import AetherflowError
 from core.hints import wait
-from core.payments.models import Payment, Refund, RefundState, State
+from core.payments.models import Payment, Refund, RefundKind, RefundState, State
 from core.payments.rails.base import Checkout, Rail, RailAway, RailEvent, RailRefused, Refunding, Returned, Said
 from core.payments.receive import decode, drop_refund, finish_refund, lock_refund
 from core.unit_of_work import UnitOfWork
@@ -120,8 +120,10 @@ class Desk:
         await self._app.hints.wake(OUTBOX)
 
     async def _refund(self, refund: Refund, payment: Payment) -> None:
-        assert payment.charge is not None, payment
-        telling = Refunding(refund.name, payment.order, payment.charge, refund.amount, payment.amount, payment.currency, refund.reason)
+        charge = refund.thing if refund.kind is RefundKind.SURPLUS else payment.charge
+        assert charge is not None, refund
+        payer = payment.address.chat if payment.address else None
+        telling = Refunding(refund.name, payment.order, charge, refund.amount, payment.amount, payment.currency, refund.reason, payer)
         try:
             returned = await self._rails[payment.rail].refund(telling)
         except RailAway as error:

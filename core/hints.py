@@ -50,6 +50,9 @@ class Hints(Protocol):
     def on(self, topic: str) -> asyncio.Event:
         """An event that is set on each wake-up; its one owner clears it."""
 
+    def off(self, topic: str, event: asyncio.Event) -> None:
+        """Forgets an event of `on`."""
+
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """Keeps a short text for a while; an empty value forgets it."""
 
@@ -87,6 +90,10 @@ class LocalHints:
         event = asyncio.Event()
         self._events[topic].append(event)
         return event
+
+    def off(self, topic: str, event: asyncio.Event) -> None:
+        """See Hints."""
+        self._events[topic].remove(event)
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """See Hints."""
@@ -129,6 +136,10 @@ class RedisHints:
     def on(self, topic: str) -> asyncio.Event:
         """See Hints."""
         return self._local.on(topic)
+
+    def off(self, topic: str, event: asyncio.Event) -> None:
+        """See Hints."""
+        self._local.off(topic, event)
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """See Hints."""

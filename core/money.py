@@ -28,6 +28,18 @@ def parse_credits(text: str) -> int:
     return int(amount)
 
 
+def format_price(amount: int, currency: str) -> str:
+    """An amount of a currency's smallest unit as people write it.
+
+    >>> format_price(500, "USD"), format_price(3600, "CNY"), format_price(80, "XTR")
+    ('$5.00', '¥36.00', '80 ⭐')
+    """
+    if currency == "XTR":
+        return f"{amount} ⭐"
+    sign = {"USD": "$", "CNY": "¥"}.get(currency, f"{currency} ")
+    return f"{sign}{amount // 100}.{amount % 100:02d}"
+
+
 def percent_of(amount: int, percent: int) -> int:
     """`percent` of an amount, rounded up to a whole milli-credit. Both non-negative."""
     return -(-amount * percent // 100)

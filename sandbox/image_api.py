@@ -126,6 +126,11 @@ class ImageApi:
             return self.add_key(key)
         return self.accounts[key]
 
+    def balance(self, account: Account) -> Decimal:
+        """What the vendor says is left: nothing while every call is refused for want of credit."""
+        faults = account.faults or self.faults
+        return Decimal(0) if faults.fail_kind == "empty" and faults.fail_rate >= 1 else account.credits
+
     def hold(self) -> None:
         """From now on picture calls wait at the gate, after they have arrived and before anything is charged."""
         self.gate.clear()

@@ -188,7 +188,7 @@ class StabilitySandbox(ImageApi):
 
     async def _balance(self, request: web.Request) -> web.Response:
         try:
-            return web.json_response({"credits": float(self.authenticate_free(request).credits)})
+            return web.json_response({"credits": float(self.balance(self.authenticate_free(request)))})
         except Refused as refused:
             return self._refusal_v1(refused)
 

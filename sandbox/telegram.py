@@ -44,6 +44,7 @@ class TelegramSandbox(TelegramHands):
         """Ends whatever waits: long polls, hanging calls, the webhook's delivery."""
         self.faults.clear()
         self.state.close()
+        self.stars.close()
         await self.updates.close()
 
     async def _serve_call(self, request: web.Request) -> web.StreamResponse:

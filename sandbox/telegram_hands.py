@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from sandbox.telegram_methods import Methods
 from sandbox.telegram_rules import ApiError, File, check_photo, found_entities, picture_size
-from sandbox.telegram_state import BOT_NAME, BOT_USERNAME, Chat, HandsError, Message, Person, State
+from sandbox.telegram_stars_hands import StarsHands
+from sandbox.telegram_state import BOT_NAME, BOT_USERNAME, PAY, Chat, HandsError, Message, Person, State
 from sandbox.telegram_trouble import Fault, Faults, Flood, FloodLimits, Kind
 from sandbox.telegram_updates import Updates
 
@@ -17,7 +18,7 @@ Shown = dict[str, Any]
 T = TypeVar("T")
 
 
-class TelegramHands:
+class TelegramHands(StarsHands):
     """People, chats and trouble. Ids are taken as numbers or as text."""
 
     def __init__(self, public_url: str) -> None:
@@ -26,6 +27,7 @@ class TelegramHands:
         self.flood = Flood()
         self.faults = Faults()
         self.methods = Methods(self.state, self.updates, self.flood)
+        self.stars = self.methods.stars
         self._presses = itertools.count(1)
 
     async def say(
@@ -51,7 +53,12 @@ class TelegramHands:
         return str(message.id)
 
     async def press(self, person: Id, chat: Id, message: Id, action: str) -> str:
-        """Presses a button; returns the id of the callback query. Raises HandsError when there is no such button."""
+        """Presses a button; returns the id of the callback query. Raises HandsError when there is no such button.
+
+        The Pay button of an invoice returns the charge instead, empty when there was none; why, is a toast.
+        """
+        if action == PAY:
+            return str((await self.pay(person, chat, message)).get("charge", ""))
         speaker = self.state.person(person)
         place = self.state.seen_by(speaker, chat)
         pressed = place.messages.get(int(message))

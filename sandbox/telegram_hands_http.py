@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.telegram_hands import TelegramHands
+from sandbox.telegram_stars_hands import StarsOverHttp
 from sandbox.telegram_state import HandsError, News
 
 _KEEP_ALIVE_SECONDS = 15.0
@@ -36,6 +37,7 @@ class HandsOverHttp:
             web.get("/hands/telegram/stream", _explained(self._stream)),
             web.post("/hands/telegram/block", _explained(self._block)),
             web.post("/hands/telegram/faults", _explained(self._add_fault)),
+            *(web.route(method, path, _explained(handler)) for (method, path), handler in StarsOverHttp(self._hands).handlers().items()),
         ]
 
     async def _people(self, request: web.Request) -> web.StreamResponse:

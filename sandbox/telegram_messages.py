@@ -36,18 +36,18 @@ class Messages:
     def send_message(self, params: Params) -> Result:
         chat = self.writable(params)
         text, entities = _text(params)
-        return self._send(chat, params, text=text, entities=entities)
+        return self.post(chat, params, text=text, entities=entities)
 
     def send_photo(self, params: Params) -> Result:
         chat = self.writable(params)
         text, entities = _caption(params.values)
         photo = self._photo(params, params.text("photo"), "photo")
-        return self._send(chat, params, text=text, entities=entities, photo=photo, spoiler=params.flag("has_spoiler"))
+        return self.post(chat, params, text=text, entities=entities, photo=photo, spoiler=params.flag("has_spoiler"))
 
     def send_document(self, params: Params) -> Result:
         chat = self.writable(params)
         text, entities = _caption(params.values)
-        return self._send(chat, params, text=text, entities=entities, document=self._document(params, params.text("document"), "document"))
+        return self.post(chat, params, text=text, entities=entities, document=self._document(params, params.text("document"), "document"))
 
     def send_media_group(self, params: Params) -> Result:
         chat = self.writable(params)
@@ -59,14 +59,14 @@ class Messages:
         contents = [self._media(params, item) for item in items]
         self._flood.spend(chat, len(contents))
         self._albums += 1
-        kept = {"album": str(self._albums), "silent": params.flag("disable_notification"), "reply_to": _reply_to(params, chat)}
+        kept = {"album": str(self._albums), "reply_to": _reply_to(params, chat), **_switches(params)}
         return [self._state.message_json(self._state.new_message(chat, None, **content, **kept)) for content in contents]
 
-    def _send(self, chat: Chat, params: Params, **content: Any) -> Result:
-        rows, reply_to = keyboard(params.text("reply_markup")), _reply_to(params, chat)
+    def post(self, chat: Chat, params: Params, **content: Any) -> Result:
+        """Sends what a call carries, with the keyboard and the switches that every kind of message has."""
+        rows, reply_to = keyboard(params.text("reply_markup"), "invoice" in content), _reply_to(params, chat)
         self._flood.spend(chat)
-        silent = params.flag("disable_notification")
-        return self._state.message_json(self._state.new_message(chat, None, rows=rows, reply_to=reply_to, silent=silent, **content))
+        return self._state.message_json(self._state.new_message(chat, None, rows=rows, reply_to=reply_to, **_switches(params), **content))
 
     def writable(self, params: Params) -> Chat:
         """The chat of a call, when the bot may write there now."""
@@ -140,7 +140,7 @@ class Messages:
 
     def edit_text(self, params: Params) -> Result:
         message = self._editable(params)
-        if message.file:
+        if message.file or message.invoice:
             raise bad_request("there is no text in the message to edit")
         text, entities = _text(params)
         return self._edit(message, params, text=text, entities=entities)
@@ -154,13 +154,15 @@ class Messages:
 
     def edit_media(self, params: Params) -> Result:
         message = self._editable(params)
+        if message.invoice:
+            raise bad_request("message can't be edited")
         return self._edit(message, params, **self._media(params, decoded(params.text("media"), "media")))
 
     def edit_markup(self, params: Params) -> Result:
         return self._edit(self._editable(params), params)
 
     def _edit(self, message: Message, params: Params, **content: Any) -> Result:
-        content["rows"] = keyboard(params.text("reply_markup"))
+        content["rows"] = keyboard(params.text("reply_markup"), message.invoice is not None)
         self._flood.spend(self._state.chats[message.chat])
         if all(getattr(message, name) == value for name, value in content.items()):
             raise bad_request(
@@ -220,6 +222,10 @@ def _upload(params: Params, source: str, field: str) -> Upload | None:
     if upload is None and source.startswith("attach://"):
         raise bad_request("file must be non-empty")
     return upload
+
+
+def _switches(params: Params) -> dict[str, bool]:
+    return {"silent": params.flag("disable_notification"), "protected": params.flag("protect_content")}
 
 
 def _reply_to(params: Params, chat: Chat) -> int | None:

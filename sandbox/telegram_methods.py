@@ -6,6 +6,7 @@ from typing import Any
 from sandbox.telegram_messages import Messages
 from sandbox.telegram_params import Params
 from sandbox.telegram_rules import MAX_DOWNLOAD_BYTES, MAX_TOAST, ApiError, bad_request, check_commands, check_language, decoded
+from sandbox.telegram_stars import Stars
 from sandbox.telegram_state import State
 from sandbox.telegram_trouble import Flood
 from sandbox.telegram_updates import Updates, Webhook
@@ -29,6 +30,7 @@ class Methods:
         self._state = state
         self._updates = updates
         self._messages = messages = Messages(state, flood)
+        self.stars = stars = Stars(state, updates, messages)
         self.commands: dict[tuple[str, str], list[dict[str, str]]] = {}
         self.descriptions: dict[tuple[str, str], str] = {}
         self.actions: list[tuple[int, str]] = []
@@ -48,6 +50,8 @@ class Methods:
             "setmyshortdescription": lambda p: self._describe("short_description", 120, p),
             "getmydescription": lambda p: self._described("description", p),
             "getmyshortdescription": lambda p: self._described("short_description", p),
+            "sendinvoice": stars.send_invoice, "createinvoicelink": stars.create_link, "answerprecheckoutquery": stars.answer,
+            "refundstarpayment": stars.refund, "getstartransactions": stars.list, "getmystarbalance": stars.balance,
             "getchat": self._get_chat, "getchatmember": self._get_member, "getchatadministrators": self._get_administrators,
         }  # fmt: skip
 

@@ -185,8 +185,8 @@ def found_entities(text: str) -> list[Entity]:
     return [{"type": "bot_command", "offset": units(text[: m.start()]), "length": len(m[0])} for m in COMMAND.finditer(text)]
 
 
-def keyboard(raw: str | None) -> list[list[dict[str, Any]]]:
-    """An inline keyboard, checked; empty when there is none."""
+def keyboard(raw: str | None, invoice: bool = False) -> list[list[dict[str, Any]]]:
+    """An inline keyboard, checked; empty when there is none. A Pay button is the first of an `invoice`, and nowhere else."""
     markup = decoded(raw, "reply markup") if raw else {}
     if not isinstance(markup, dict):
         raise bad_request("object expected as reply markup")
@@ -195,7 +195,11 @@ def keyboard(raw: str | None) -> list[list[dict[str, Any]]]:
         raise bad_request('field "inline_keyboard" of the InlineKeyboardMarkup must be an Array of Arrays')
     if sum(map(len, rows)) > MAX_BUTTONS:
         raise bad_request("reply markup is too long")
-    return [[_button(button) for button in row] for row in rows if row]
+    checked = [[_button(button) for button in row] for row in rows if row]
+    places = [place for place, button in enumerate(button for row in checked for button in row) if button.get("pay")]
+    if places != ([0] if invoice and checked else []):
+        raise bad_request("BUTTON_POS_INVALID" if invoice else "BUTTON_TYPE_INVALID")
+    return checked
 
 
 def _button(button: Any) -> dict[str, Any]:

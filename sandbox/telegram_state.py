@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sandbox.telegram_rules import Entity, File, shown_html
+from sandbox.telegram_rules import Entity, File, shown_html, units
 
 BOT_NAME = "Aetherflow"
 BOT_USERNAME = "AetherflowBot"
@@ -29,6 +29,12 @@ PEOPLE = (
 GROUPS = ((-1001000000001, "Aether Club", (1001,), "member"), (-1001000000002, "画廊", (1003,), "administrator"))
 
 
+FIRST_STARS = 10_000
+CURRENCY = "XTR"
+PAY = "⭐"
+"""What the Pay button of an invoice is called where a person presses it."""
+
+
 News = asyncio.Queue[dict[str, Any] | None]
 
 
@@ -38,7 +44,10 @@ class HandsError(Exception):
 
 @dataclass(slots=True)
 class Person:
-    """`admin` marks who plays the operator in the demo. `started`: has opened the private chat. `met`: the bot has seen them in a group."""
+    """`admin` marks who plays the operator in the demo. `started`: has opened the private chat. `met`: the bot has seen them in a group.
+
+    `stars`: what they have to spend.
+    """
 
     id: int
     name: str
@@ -48,11 +57,33 @@ class Person:
     met: bool = False
     blocked: bool = False
     deactivated: bool = False
+    stars: int = FIRST_STARS
+
+
+@dataclass(slots=True)
+class Invoice:
+    """What the bot offers for `amount` Stars.
+
+    Forwarded copies are the same invoice; with a `start_parameter` they carry a link, and no Pay button.
+    `period`: seconds of a subscription, else 0. `paid_by`: the people who have paid it.
+    """
+
+    title: str
+    description: str
+    payload: str
+    amount: int
+    start_parameter: str = ""
+    period: int = 0
+    paid_by: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Message:
-    """`sender` None is the bot. `text` is the caption where there is a file."""
+    """`sender` None is the bot. `text` is the caption where there is a file.
+
+    `service`: what a message without words tells, as the bot sees it.
+    `protected`: cannot be forwarded. `forwarded`: when the original of this copy was sent.
+    """
 
     id: int
     chat: int
@@ -68,6 +99,10 @@ class Message:
     spoiler: bool = False
     silent: bool = False
     edited: bool = False
+    invoice: Invoice | None = None
+    service: dict[str, Any] = field(default_factory=dict)
+    protected: bool = False
+    forwarded: int | None = None
 
     @property
     def file(self) -> File | None:
@@ -233,6 +268,13 @@ class State:
             shown["has_media_spoiler"] = True
         if message.edited:
             shown["edit_date"] = int(time.time())
+        if message.invoice:
+            shown["invoice"] = _invoice_json(message.invoice)
+        if message.protected:
+            shown["has_protected_content"] = True
+        if message.forwarded is not None:
+            shown["forward_origin"] = {"type": "user", "date": message.forwarded, "sender_user": self.bot_user()}
+        shown |= message.service
         if with_reply and message.reply_to is not None and (replied := chat.messages.get(message.reply_to)):
             shown["reply_to_message"] = self.message_json(replied, with_reply=False)
         return shown
@@ -243,20 +285,24 @@ class State:
         """A message for the chat page; the same shape as the Discord stand-in's."""
         person = None if message.sender is None else self.people[message.sender]
         pictures = [file for file in (message.photo, message.document) if file and file.media_type.startswith("image/")]
-        return {
+        shown = {
             "id": str(message.id),
             "chat": str(message.chat),
             "from": {"id": str(self.bot_id), "name": BOT_NAME, "bot": True}
             if person is None
             else {"id": str(person.id), "name": person.name, "bot": False},
             "at": datetime.fromtimestamp(message.at, UTC).isoformat(timespec="milliseconds"),
-            "html": shown_html(message.text, message.entities),
-            "rows": [[_key_shown(button) for button in row] for row in message.rows],
+            "html": _html_shown(message),
+            "rows": _rows_shown(message),
             "pictures": [f"{self.public_url}/telegram/pictures/{file.id}" for file in pictures],
             "edited": message.edited,
             "ephemeral": False,
             "thinking": False,
         }
+        if (invoice := message.invoice) is None:
+            return shown
+        offered = {"title": invoice.title, "description": invoice.description, "amount": invoice.amount, "paid": bool(invoice.paid_by)}
+        return shown | {"invoice": offered}
 
 
 def _file_json(file: File) -> dict[str, Any]:
@@ -265,6 +311,38 @@ def _file_json(file: File) -> dict[str, Any]:
 
 def _size_json(file: File) -> dict[str, Any]:
     return _file_json(file) | {"width": file.width, "height": file.height}
+
+
+def _invoice_json(invoice: Invoice) -> dict[str, Any]:
+    return {
+        "title": invoice.title, "description": invoice.description, "start_parameter": invoice.start_parameter,
+        "currency": CURRENCY, "total_amount": invoice.amount,
+    }  # fmt: skip
+
+
+def _html_shown(message: Message) -> str:
+    if (invoice := message.invoice) is not None:
+        title = {"type": "bold", "offset": 0, "length": units(invoice.title)}
+        return shown_html(f"{invoice.title}\n{invoice.description}", [title])
+    if paid := message.service.get("successful_payment"):
+        return f"⭐ Paid {paid['total_amount']}"
+    if back := message.service.get("refunded_payment"):
+        return f"⭐ Refunded {back['total_amount']}"
+    return shown_html(message.text, message.entities)
+
+
+def _rows_shown(message: Message) -> list[list[dict[str, Any]]]:
+    """The buttons. An invoice has its Pay button first, though the bot gave none; a forwarded copy of a guarded one has a link instead."""
+    invoice = message.invoice
+    if invoice is None:
+        return [[_key_shown(button) for button in row] for row in message.rows]
+    if message.forwarded is not None and invoice.start_parameter:
+        link = f"https://t.me/{BOT_USERNAME}?start={invoice.start_parameter}"
+        return [[{"label": invoice.title, "style": "secondary", "url": link}]]
+    label = f"⭐ Paid {invoice.amount}" if invoice.paid_by else f"⭐ Pay {invoice.amount}"
+    pay = {"label": label, "style": "primary", "action": PAY, "pay": True}
+    first, *rest = message.rows or [[{"pay": True}]]
+    return [[pay, *map(_key_shown, first[1:])], *([_key_shown(button) for button in row] for row in rest)]
 
 
 def _key_shown(button: dict[str, Any]) -> dict[str, Any]:

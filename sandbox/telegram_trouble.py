@@ -23,14 +23,21 @@ class FloodLimits:
 
 
 class Flood:
-    """Sliding windows over what was sent and edited. `limits` may be replaced at any time; None lets everything pass."""
+    """Sliding windows over what was sent and edited. `limits` may be replaced at any time; None lets everything pass.
+
+    `refuse_next`: the next message or edit gets 429 with this `retry_after` in seconds, once, whatever was sent before.
+    """
 
     def __init__(self) -> None:
         self.limits: FloodLimits | None = FloodLimits()
+        self.refuse_next: int | None = None
         self._sent: defaultdict[int | None, deque[float]] = defaultdict(deque)
 
     def spend(self, chat: Chat, messages: int = 1) -> None:
         """Counts messages to a chat. Raises error 429 with `retry_after` in whole seconds when there are too many."""
+        if self.refuse_next is not None:
+            retry_after, self.refuse_next = self.refuse_next, None
+            raise _too_many(retry_after)
         if self.limits is None:
             return
         now = time.monotonic()
@@ -38,10 +45,13 @@ class Flood:
         windows = ((self._sent[chat.id], *per_chat), (self._sent[None], *self.limits.overall))
         wait = max(_wait(sent, count, seconds, messages, now) for sent, count, seconds in windows)
         if wait > 0:
-            retry_after = math.ceil(wait)
-            raise ApiError(429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after)
+            raise _too_many(math.ceil(wait))
         for sent, _, _ in windows:
             sent.extend([now] * messages)
+
+
+def _too_many(retry_after: int) -> ApiError:
+    return ApiError(429, f"Too Many Requests: retry after {retry_after}", retry_after=retry_after)
 
 
 def _wait(sent: deque[float], count: int, seconds: float, messages: int, now: float) -> float:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from sandbox.discord import DiscordSandbox
+from sandbox.faults import FaultSwitches
 from sandbox.openai import OpenAISandbox
 from sandbox.stability import StabilitySandbox
 from sandbox.telegram import TelegramSandbox
@@ -64,6 +65,7 @@ class World:
         app = web.Application(client_max_size=_LARGEST_REQUEST)
         for part in (self.telegram, self.discord, self.stability, self.openai):
             app.add_routes(part.routes())
+        app.add_routes(FaultSwitches({"stability": self.stability, "openai": self.openai}, self.telegram, self.discord).routes())
         app.add_routes(_page())
         app.on_shutdown.append(self._close_parts)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_SECONDS)

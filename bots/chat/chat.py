@@ -9,22 +9,27 @@ import structlog
 import bots.chat.commands.account
 import bots.chat.commands.imagine
 import bots.chat.commands.resources
+import bots.chat.commands.topup
 import bots.chat.commands.wallet  # noqa: F401  # importing declares their commands
 from bots.chat import forms
 from bots.chat.errors import explain
 from bots.chat.notices import status
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, questions, render
-from bots.chat.types import Answer, CommandSpec, Event, Reply
+from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Reply
 from core.address import Address
 from core.app import OUTBOX, App
 from core.db import SECOND
 from core.errors import Refusal
 from core.generations.models import Order
 from core.mailbox.models import Notice
-from core.mailbox.service import Mailbox
+from core.mailbox.service import FOLLOWING, Mailbox
+from core.payments.errors import NotPayable
+from core.payments.rails.base import RailEvent, Said
+from core.payments.rails.stars import charge_id
 from core.resources.models import State
 from core.unit_of_work import UnitOfWork
+from core.users.errors import Frozen
 from core.users.models import Identity, User, locale_of
 from core.vault.secret import Secret
 from core.words import Text, Words
@@ -125,15 +130,17 @@ class Chat:
             reply = await forms.begin(self.app.hints, event, reply.form)
         if reply.form is not None:
             return Answer(questions=questions(self.words, reply.form, locale), private=True)
-        if reply.text is None:
+        if reply.text is None and reply.invoice is None:
             return Answer(delete_event=reply.delete_event)
-        if reply.toast:
+        if reply.toast and reply.text is not None:
             return Answer(toast=self.words.plain(reply.text, locale)[:200], private=True, delete_event=reply.delete_event)
         message = render(self.words, reply, locale)
         aside = reply.private and not event.place.private
-        chat = _private_chat(event) if aside else event.place.chat
+        chat = event.private_chat if aside else event.place.chat
         key = f"reply:{event.platform}:{event.id}"
-        notice = Notice(key, Address(event.platform, chat), "reply", dump(message), reply.subject, now + FIRST_WORD)
+        kind, _, number = (reply.subject or "").partition(":")
+        kind, body = (kind, {kind: int(number)}) if kind in FOLLOWING else ("reply", dump(message))
+        notice = Notice(key, Address(event.platform, chat), kind, body, reply.subject, now + FIRST_WORD)
         rows = await mailbox.say([notice])
         return Answer(message, private=reply.private, edit=reply.edit, delete_event=reply.delete_event, outbox=rows.get(key))
 
@@ -174,7 +181,7 @@ class Chat:
         if known is not None:
             return known
         locale = locale_of(event.person.language)
-        identity = Identity(event.platform, event.person.id, event.person.name, _private_chat(event), locale)
+        identity = Identity(event.platform, event.person.id, event.person.name, event.private_chat, locale)
         return await self.app.run(lambda work: work.users.resolve(identity))
 
     async def sent(self, answer: Answer, message_id: str | None) -> None:
@@ -209,13 +216,43 @@ class Chat:
         wanted = typed.lower()
         return [each for each in labelled if wanted in each[1].lower()][:25]
 
+    # Payments through the chat platform itself
+
+    async def checkout(self, order: str, person: Person, amount: int, currency: str) -> str | None:
+        """See PaymentPort."""
+        async with self.app.read() as work:
+            user = await work.users.find("telegram", person.id)
+            try:
+                if user is None or user.frozen:
+                    raise Frozen() if user else NotPayable(state="unknown")
+                await work.payments.payable(order, user.id, amount, currency)
+            except Refusal as error:
+                said = explain(error).text
+                assert said is not None
+                return self.words.plain(said, user.locale if user else locale_of(person.language))
+        return None
+
+    async def paid(self, event_id: str, person: Person, paid: Paid) -> None:
+        """See PaymentPort. Stars are credited to whose order it is, whoever paid it."""
+        event = RailEvent(charge_id("in", paid.charge), Said.PAID, paid.order, paid.charge, amount=paid.amount, currency=paid.currency)
+        await self._received(event_id, person, event)
+
+    async def refunded(self, person: Person, charge: str, event_id: str) -> None:
+        """See PaymentPort."""
+        await self._received(event_id, person, RailEvent(charge_id("out", charge), Said.REFUNDED, charge=charge))
+
+    async def _received(self, event_id: str, person: Person, event: RailEvent) -> None:
+        applied = await self.app.receive("stars", event)
+        log.info("stars", said=event.said, applied=applied)
+        await self.app.run(lambda work: work.mailbox.mark_handled([("telegram", event_id, f"pay:{person.id}")]))
+
     @staticmethod
     def _amount(price: int) -> str:
         return f"{price / 1000:g}"
 
     def describe(self, code: str, locale: str) -> str:
         """See ChatPort."""
-        name = code if code.startswith("hint.") or code == "bot" else f"describe.{code}"
+        name = code if code.startswith(("hint.", "error.")) or code == "bot" else f"describe.{code}"
         return self.words.plain(Text(name), locale)
 
 
@@ -229,7 +266,3 @@ def _route(event: Event) -> tuple[Entry | None, tuple[str, ...]]:
 def _always(event: Event) -> bool:
     """What a frozen user may still do: read terms and ask for help."""
     return event.command in ("start", "help", "terms", "privacy", "language", "balance")
-
-
-def _private_chat(event: Event) -> str:
-    return f"dm:{event.person.id}" if event.platform == "discord" else event.person.id

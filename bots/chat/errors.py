@@ -4,7 +4,7 @@ from bots.chat.types import Button, Reply
 from core.errors import AetherflowError
 from core.words import Amount, Text
 
-_AMOUNTS = frozenset({"needed", "available"})
+_AMOUNTS = frozenset({"needed", "available", "debt"})
 
 
 def explain(error: AetherflowError) -> Reply:
@@ -19,5 +19,10 @@ def explain(error: AetherflowError) -> Reply:
         facts["state"] = Text(f"resource.state.{error.facts['state']}")
     if error.code in ("not_waiting", "not_delivered"):
         facts["state"] = Text(f"state.{error.facts['state']}")
-    rows = ((Button(Text("button.balance"), "balance"),),) if error.code == "insufficient_credits" else ()
+    if error.code == "rail_off":
+        facts["open"] = [Text(f"rail.{each}") for each in error.facts["open"]]
+    if error.code == "not_payable":
+        facts["state"] = Text(f"payment.state.{error.facts['state']}")
+    short = error.code in ("insufficient_credits", "in_debt")
+    rows = ((Button(Text("button.topup"), "topup", style="primary"), Button(Text("button.balance"), "balance")),) if short else ()
     return Reply(Text(code, facts), rows=rows, private=True)

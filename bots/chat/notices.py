@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bots.chat.payments import OPEN, link_status, news
 from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
 from core.generations.models import Generation, State
+from core.ledger.models import wallet
 from core.mailbox.models import Delivery
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
@@ -39,6 +41,13 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
         return Wording(await status(work, generation), user.locale, live=True)
+    if delivery.kind in ("payment", "payment_news"):
+        payment = await work.payments.get(int(delivery.body["payment"]))
+        user = await work.users.get(payment.user_id)
+        if delivery.kind == "payment":
+            return Wording(link_status(payment), user.locale, live=payment.state in OPEN)
+        balances = await work.ledger.balances([wallet(user.id)])
+        return Wording(news(payment, delivery, balances[wallet(user.id)]), user.locale)
     resource = await work.resources.get(int(delivery.body["resource"]))
     owner = await work.users.get(resource.owner_id)
     return Wording(_resource_news(app, delivery, resource.id, resource.provider), owner.locale)

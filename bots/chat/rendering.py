@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bots.chat.types import Form, Key, Message, Picture, Question, Questions, Reply
+from bots.chat.types import Bill, Form, Key, Message, Picture, Question, Questions, Reply
 from core.app import App
 from core.words import Words
 
@@ -17,9 +17,13 @@ def rows_of(words: Words, reply: Reply, locale: str) -> tuple[tuple[Key, ...], .
 
 
 def render(words: Words, reply: Reply, locale: str, pictures: tuple[Picture, ...] = ()) -> Message:
-    """The message of a Reply that has text."""
-    assert reply.text is not None
-    return Message(words.say(reply.text, locale), rows_of(words, reply, locale), pictures)
+    """The message of a Reply that has text, or something to pay, or both."""
+    assert reply.text is not None or reply.invoice is not None
+    text = words.say(reply.text, locale) if reply.text is not None else ""
+    bill = None
+    if (invoice := reply.invoice) is not None:
+        bill = Bill(invoice.order, words.plain(invoice.title, locale), words.plain(invoice.description, locale), invoice.amount)
+    return Message(text, rows_of(words, reply, locale), pictures, bill=bill)
 
 
 async def pictures_of(app: App, reply: Reply) -> tuple[Picture, ...]:
@@ -45,9 +49,12 @@ def questions(words: Words, form: Form, locale: str) -> Questions:
 
 def dump(message: Message) -> dict[str, Any]:
     """A message without pictures, as the outbox keeps it."""
-    return {"text": message.text, "rows": [[[key.label, key.action, key.url, key.style] for key in row] for row in message.rows]}
+    rows = [[[key.label, key.action, key.url, key.style] for key in row] for row in message.rows]
+    bill = message.bill
+    return {"text": message.text, "rows": rows, "bill": [bill.order, bill.title, bill.description, bill.amount] if bill else None}
 
 
 def load(body: dict[str, Any]) -> Message:
     """What `dump` kept."""
-    return Message(body["text"], tuple(tuple(Key(*key) for key in row) for row in body["rows"]))
+    bill = Bill(*body["bill"]) if body.get("bill") else None
+    return Message(body["text"], tuple(tuple(Key(*key) for key in row) for row in body["rows"]), bill=bill)

@@ -74,9 +74,10 @@ class Reply:
     """What is said in answer, or later as a notice. At most one per event.
 
     `private`: for the asker alone: ephemeral in Discord; in a Telegram group a hint is posted and the reply goes to the private chat.
-    `subject` names what the message is about ("generation:42"), so that later notices about it can edit this very message.
-    `toast`: a short note over the chat (a pressed button's answer) instead of a message. `edit`: replaces the message whose button was
-    pressed, instead of a new one. `delete_event`: the asker's own message is deleted first (a pasted key).
+    `subject` names what the message is about ("generation:42"), so that later notices about it can edit this very message. `invoice`:
+    something to pay through the chat platform itself; then `text` may be missing. `toast`: a short note over the chat (a pressed button's
+    answer) instead of a message. `edit`: replaces the message whose button was pressed, instead of a new one. `delete_event`: the asker's
+    own message is deleted first (a pasted key).
     """
 
     text: Text | None = None
@@ -136,6 +137,11 @@ class Event:
     attachment: bytes | None = field(default=None, repr=False)
     message: str | None = None
 
+    @property
+    def private_chat(self) -> str:
+        """Where the person is written to alone. Discord opens that chat when something is sent to it."""
+        return f"dm:{self.person.id}" if self.platform == "discord" else self.person.id
+
 
 # What the chat layer hands to a platform: the same things in the reader's words.
 
@@ -161,16 +167,30 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """A rendered Invoice: plain text, `title` at most 32 characters and `description` 255. `amount` in the platform's unit (whole Stars).
+
+    `order` comes back with the payment; at most 128 bytes, and nobody sees it.
+    """
+
+    order: str
+    title: str
+    description: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One chat message. `text` is the small common markup of both platforms, written as HTML: <b>, <i>, <code> and escaped &lt; &gt; &amp;.
 
-    `silent`: no sound on the reader's side.
+    `silent`: no sound on the reader's side. `bill`: something to pay; it follows the text, which may then be empty.
     """
 
     text: str
     rows: tuple[tuple[Key, ...], ...] = ()
     pictures: tuple[Picture, ...] = ()
     silent: bool = False
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +301,40 @@ class ChatPort(Protocol):
 
     def describe(self, code: str, locale: str) -> str:
         """Plain text of at most 100 characters: `code` is "imagine" for a command, "imagine.prompt" for an option of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a platform says has been paid. `charge` is its own id of the payment: credit once per charge, whatever else is said.
+
+    `amount` in whole units of `currency` ("XTR": Stars). `person_id` is who paid, which need not be whose `order` it is.
+    """
+
+    order: str
+    charge: str
+    amount: int
+    currency: str
+    person_id: str
+
+
+class PaymentPort(Protocol):
+    """The chat layer as a platform with payments of its own sees it. A payment is a claim of the platform, checked against the order."""
+
+    async def checkout(self, order: str, person: Person, amount: int, currency: str) -> str | None:
+        """Whether this person may pay this order now: None, or the sentence in their language why not. Credits nothing.
+
+        The answer is needed within a few seconds. A payment that was let through may never come.
+        """
+
+    async def paid(self, event_id: str, person: Person, paid: Paid) -> None:
+        """The money has moved. Marks the event as handled in the transaction that credits; the same charge again changes nothing.
+
+        Whatever is raised leaves the event unhandled, and it is offered again.
+        """
+
+    async def refunded(self, person: Person, charge: str, event_id: str) -> None:
+        """The platform has given a charge back to the person. Marks the event as handled, as `paid` does."""
+
+
+class PayingChatPort(ChatPort, PaymentPort, Protocol):
+    """The whole chat layer."""

@@ -7,10 +7,11 @@ import structlog
 from telegram import Bot, Update
 from telegram.error import TelegramError
 
-from bots.chat.types import Answer, ChatPort, Event, Key, Message, SendFailed
-from bots.telegram.incoming import read
+from bots.chat.types import Answer, Event, Key, Message, PayingChatPort, SendFailed
+from bots.telegram.incoming import is_checkout, is_payment, read
 from bots.telegram.outgoing import TelegramSender, failure
-from core.words import LOCALES
+from bots.telegram.payments import Checkouts, settle
+from core.users.models import locale_of
 
 MAX_TOAST = 200
 
@@ -20,17 +21,24 @@ log = structlog.get_logger(__name__)
 class TelegramHandlers:
     """Performs Answers; holds no words but those that the chat layer renders. `bot` must be initialised."""
 
-    def __init__(self, chat: ChatPort, sender: TelegramSender, bot: Bot) -> None:
+    def __init__(self, chat: PayingChatPort, sender: TelegramSender, bot: Bot) -> None:
         self._chat = chat
         self._sender = sender
         self._bot = bot
+        self.checkouts = Checkouts(chat, bot)
 
     async def on_update(self, raw: dict[str, Any]) -> bool:
         """Handles one update; False when there is no Event in it. Whatever Telegram refuses afterwards is the delivery loop's business.
 
         Raises SendFailed when a picture cannot be fetched now, and whatever the chat layer raises: the update is then not handled yet.
         """
+        if is_checkout(raw):
+            await self.checkouts.answer(raw)
+            return False
         update = Update.de_json(raw, self._bot)
+        if is_payment(raw) and update.message is not None:
+            await settle(self._chat, str(update.update_id), update.message)
+            return True
         press = update.callback_query.id if update.callback_query is not None else None
         try:
             event = await read(update, self._bot)
@@ -79,7 +87,7 @@ class TelegramHandlers:
 
     async def _hint(self, event: Event) -> None:
         """Tells in the group that the answer waits in the private chat, which only the person can open."""
-        words = html.escape(self._chat.describe("hint.private", _locale(event)), quote=False)
+        words = html.escape(self._chat.describe("hint.private", locale_of(event.person.language)), quote=False)
         key = Key(f"@{self._bot.username}", url=f"https://t.me/{self._bot.username}?start=1")
         try:
             await self._sender.send(event.place.chat, Message(words, ((key,),), silent=True), f"hint:{event.id}")
@@ -100,8 +108,3 @@ class TelegramHandlers:
             await self._bot.answer_callback_query(press, text=toast[:MAX_TOAST] if toast else None)
         except TelegramError as error:
             log.info("a press was not answered", problem=error.message)
-
-
-def _locale(event: Event) -> str:
-    language = (event.person.language or "")[:2].lower()
-    return language if language in LOCALES else LOCALES[0]

@@ -10,7 +10,8 @@ from telegram.error import BadRequest, Forbidden
 from bots.chat.types import MAX_ATTACHMENT_BYTES, Event, Person, Place
 
 # The kinds of updates that we ask for. Edited messages are not among them: a command is said once.
-ALLOWED_UPDATES = ("message", "callback_query")
+ALLOWED_UPDATES = ("message", "callback_query", "pre_checkout_query")
+_PAYMENTS = ("successful_payment", "refunded_payment")
 
 # Keyboards for right-to-left writing put invisible marks before the slash.
 _INVISIBLE = "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
@@ -18,7 +19,12 @@ _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]{1,64}))?(?![A-Za-
 
 
 def chat_key(raw: dict[str, Any]) -> str:
-    """The chat within which the order of updates is kept; an update without a chat is its person's."""
+    """The chat within which the order of updates is kept; an update without a chat is its person's.
+
+    Payments have an order of their own, so that they neither wait for what is said in the chat nor hold it up.
+    """
+    if is_payment(raw):
+        return f"pay:{raw['message'].get('chat', {}).get('id')}"
     for content in raw.values():
         if isinstance(content, dict):
             message = content.get("message")
@@ -27,6 +33,17 @@ def chat_key(raw: dict[str, Any]) -> str:
                 if isinstance(holder, dict) and "id" in holder:
                     return str(holder["id"])
     return f"update:{raw.get('update_id')}"
+
+
+def is_checkout(raw: dict[str, Any]) -> bool:
+    """Whether an update is the question before a payment, which has ten seconds."""
+    return "pre_checkout_query" in raw
+
+
+def is_payment(raw: dict[str, Any]) -> bool:
+    """Whether an update tells of money that has moved."""
+    message = raw.get("message")
+    return isinstance(message, dict) and any(kind in message for kind in _PAYMENTS)
 
 
 async def read(update: Update, bot: Bot) -> Event | None:
@@ -53,7 +70,7 @@ async def read(update: Update, bot: Bot) -> Event | None:
     return Event(
         id=str(update.update_id),
         platform="telegram",
-        person=_person(message.from_user),
+        person=person_of(message.from_user),
         place=_place(message),
         command=command,
         argument=argument,
@@ -61,6 +78,11 @@ async def read(update: Update, bot: Bot) -> Event | None:
         attachment=attachment,
         message=str(message.message_id),
     )
+
+
+def person_of(user: User) -> Person:
+    """Who spoke, pressed or paid."""
+    return Person(str(user.id), user.full_name, user.language_code)
 
 
 async def is_admin(bot: Bot, chat: str, person: str) -> bool:
@@ -78,7 +100,7 @@ def _press(update_id: int, query: CallbackQuery) -> Event | None:
     return Event(
         id=str(update_id),
         platform="telegram",
-        person=_person(query.from_user),
+        person=person_of(query.from_user),
         place=_place(query.message),
         action=query.data,
         message=str(query.message.message_id),
@@ -91,10 +113,6 @@ def _command(said: str) -> tuple[str | None, str, str]:
     if match is None:
         return None, "", ""
     return match[1].lower(), match[2] or "", match.string[match.end() :].strip()
-
-
-def _person(user: User) -> Person:
-    return Person(str(user.id), user.full_name, user.language_code)
 
 
 def _place(message: MaybeInaccessibleMessage) -> Place:

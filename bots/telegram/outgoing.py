@@ -1,11 +1,12 @@
 """Message -> calls of the Bot API, and what Telegram's refusals mean."""
 
+import html
 import io
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from PIL import Image, UnidentifiedImageError
@@ -16,12 +17,13 @@ from telegram import (
     InputFile,
     InputMediaDocument,
     InputMediaPhoto,
+    LabeledPrice,
     LinkPreviewOptions,
 )
 from telegram.constants import ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, RetryAfter, TelegramError
 
-from bots.chat.types import Key, Message, Picture, Platform, SendFailed
+from bots.chat.types import Bill, Key, Message, Picture, Platform, SendFailed
 from bots.telegram.markup import cut, length, split
 
 # RetryAfter warns at each construction unless this opts into its newer type, a timedelta.
@@ -36,6 +38,11 @@ MAX_PHOTO_RATIO = 20
 MAX_ALBUM = 10
 MAX_REQUEST_BYTES = 49 * 1024 * 1024  # 50 MB with the form around it
 MAX_REMEMBERED = 10_000
+MAX_TITLE = 32
+MAX_DESCRIPTION = 255
+STARS = "XTR"
+# Forwarded copies of an invoice carry a Pay button, unless it has a start parameter: then they open the bot with it.
+START_PARAMETER = "topup"
 
 _SHUT_OUT = (
     "blocked by the user", "user is deactivated", "can't initiate conversation", "can't send messages to bots", "not enough rights",
@@ -59,6 +66,7 @@ class _Part:
     pictures: tuple[Picture, ...]
     keyboard: InlineKeyboardMarkup | None
     silent: bool
+    bill: Bill | None = None
 
 
 class TelegramSender:
@@ -94,8 +102,10 @@ class TelegramSender:
     async def edit(self, chat: str, message_id: str, message: Message) -> None:
         """See Sender. What cannot be edited in is cut: a picture cannot be taken away again, and its caption is shorter than a text.
 
-        The first picture takes the message's place; further ones are sent after it.
+        The first picture takes the message's place; further ones are sent after it. An invoice is refused: it can only be sent.
         """
+        if message.bill is not None:
+            raise SendFailed("refused", "an invoice cannot take the place of a message")
         place = {"chat_id": chat, "message_id": int(message_id), "reply_markup": _keyboard(message.rows)}
         with self._forgetting(chat, message_id), _failures():
             if message.pictures:
@@ -130,6 +140,8 @@ class TelegramSender:
 
     async def _send(self, chat: str, part: _Part) -> int:
         bot = self._bot
+        if part.bill is not None:
+            return await self._send_bill(chat, part.bill, part)
         if not part.pictures:
             sent = await bot.send_message(
                 chat, part.text, parse_mode=ParseMode.HTML, link_preview_options=_NO_PREVIEW, disable_notification=part.silent,
@@ -152,6 +164,16 @@ class TelegramSender:
                 chat, _file(picture), caption=part.text or None, parse_mode=ParseMode.HTML, disable_content_type_detection=True,
                 disable_notification=part.silent, reply_markup=part.keyboard,
             )  # fmt: skip
+        return sent.message_id
+
+    async def _send_bill(self, chat: str, bill: Bill, part: _Part) -> int:
+        """An invoice for its buyer alone. Whoever pays it all the same is refused at the checkout."""
+        title = _cut_plain(bill.title, MAX_TITLE)
+        sent = await self._bot.send_invoice(
+            chat, title, _cut_plain(bill.description, MAX_DESCRIPTION), bill.order, STARS, [LabeledPrice(title, bill.amount)],
+            provider_token="", start_parameter=START_PARAMETER, protect_content=True, disable_notification=part.silent,
+            reply_markup=part.keyboard,
+        )  # fmt: skip
         return sent.message_id
 
     def _remembered(self, chat: str, nonce: str) -> list[int]:
@@ -214,6 +236,9 @@ async def _unless_unchanged(call: Awaitable[object]) -> None:
 def _parts(message: Message) -> list[_Part]:
     """The calls that a message takes, in order; the buttons are on the last."""
     pictures, silent, keyboard = message.pictures, message.silent, _keyboard(message.rows)
+    if (bill := message.bill) is not None:
+        before = _parts(replace(message, rows=(), bill=None)) if message.text or pictures else []
+        return [*before, _Part("", (), _with_pay_button(keyboard, bill), silent, bill)]
     if len(pictures) == 1 and length(message.text) <= MAX_CAPTION:
         return [_Part(message.text, pictures, keyboard, silent)]
     albums = [_Part("", batch, None, silent) for batch in _batches(pictures)]
@@ -239,6 +264,17 @@ def _batches(pictures: Sequence[Picture]) -> list[tuple[Picture, ...]]:
 def _keyboard(rows: Sequence[Sequence[Key]]) -> InlineKeyboardMarkup | None:
     buttons = [[_button(key) for key in row] for row in rows if row]
     return InlineKeyboardMarkup(buttons) if buttons else None
+
+
+def _with_pay_button(keyboard: InlineKeyboardMarkup | None, bill: Bill) -> InlineKeyboardMarkup | None:
+    """An invoice without buttons gets its own from Telegram; with others, the Pay button must be the first."""
+    if keyboard is None:
+        return None
+    return InlineKeyboardMarkup([[InlineKeyboardButton(f"⭐ {bill.amount}", pay=True)], *keyboard.inline_keyboard])
+
+
+def _cut_plain(text: str, limit: int) -> str:
+    return html.unescape(cut(html.escape(text, quote=False), limit))
 
 
 def _button(key: Key) -> InlineKeyboardButton:

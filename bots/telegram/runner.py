@@ -3,6 +3,7 @@
 polling   getUpdates -> store, committed -> the next offset confirms them
 webhook   setWebhook; the endpoint in api/ stores updates the same way
 both      take -> handled at the same time in different chats, one after the other within a chat
+checkout  the question before a payment waits for nothing of this: it is answered in its own task, and never stored by polling
 """
 
 import asyncio
@@ -21,10 +22,11 @@ from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
-from bots.chat.types import ChatPort
+from bots.chat.types import PayingChatPort
 from bots.telegram.handlers import TelegramHandlers
-from bots.telegram.incoming import ALLOWED_UPDATES, chat_key
+from bots.telegram.incoming import ALLOWED_UPDATES, chat_key, is_checkout, is_payment
 from bots.telegram.outgoing import TelegramSender
+from bots.telegram.payments import StarsDesk
 from core.errors import Misconfigured
 from core.words import LOCALES
 
@@ -50,6 +52,9 @@ class UpdateStore(Protocol):
         They are leased to the caller: whatever is neither handled nor dropped by the end of the lease is offered again.
         """
 
+    async def take_checkouts(self, limit: int) -> list[dict[str, Any]]:
+        """The raw updates with pre-checkout queries that a webhook stored, for good: their ten seconds leave no second try."""
+
     async def drop(self, event_id: str) -> None:
         """Marks an update as done without an Event."""
 
@@ -58,11 +63,11 @@ class UpdateStore(Protocol):
 
 
 class TelegramRunner:
-    """The bot's process, or its part of one. `sender` may be used by the delivery loop beside it while `run` runs."""
+    """The bot's process, or its part of one. `sender` and `stars` may be used beside it while `run` runs."""
 
     def __init__(
         self,
-        chat: ChatPort,
+        chat: PayingChatPort,
         store: UpdateStore,
         *,
         token: str,
@@ -82,6 +87,7 @@ class TelegramRunner:
         with self._hidden.everywhere():  # its constructor logs both addresses
             self._bot = Bot(token, base_url=base, base_file_url=files, request=request, get_updates_request=self._polling)
         self.sender = TelegramSender(self._bot)
+        self.stars = StarsDesk(self._bot)
         self._handlers = TelegramHandlers(chat, self.sender, self._bot)
         self._chat = chat
         self._store = store
@@ -109,6 +115,7 @@ class TelegramRunner:
         """Asks `run` to end: no update is taken any more, those in hand are finished (for at most GOODBYE_SECONDS)."""
         self._stopping.set()
         self._wake.set()
+        self._handlers.checkouts.wake()
 
     async def _open(self) -> bool:
         """Proves the token and chooses the way in; False when stopped before."""
@@ -146,12 +153,13 @@ class TelegramRunner:
             loops = [tasks.create_task(self._watch()), tasks.create_task(self._declare())]
             if self._mode == "polling":
                 loops.append(tasks.create_task(self._poll()))
-            handling = tasks.create_task(self._handle())
+            handling = [tasks.create_task(self._handle()), tasks.create_task(self._handlers.checkouts.run(self._stopping))]
             await self._stopping.wait()
             for loop in loops:
                 loop.cancel()
-            await asyncio.wait([handling], timeout=GOODBYE_SECONDS)
-            handling.cancel()
+            await asyncio.wait(handling, timeout=GOODBYE_SECONDS)
+            for task in handling:
+                task.cancel()
 
     # In: getUpdates -> store
 
@@ -160,7 +168,8 @@ class TelegramRunner:
         while True:
             try:
                 updates = await self._get_updates(offset)
-                await self._store.store([(str(raw["update_id"]), chat_key(raw), raw) for raw in updates])
+                self._handlers.checkouts.offer([raw for raw in updates if is_checkout(raw)])
+                await self._store.store([(str(raw["update_id"]), chat_key(raw), raw) for raw in updates if not is_checkout(raw)])
             except InvalidToken:
                 self._problem = Misconfigured(setting="TELEGRAM_TOKEN", problem="Telegram does not accept this token any more")
                 self.stop()
@@ -195,6 +204,14 @@ class TelegramRunner:
                 log.error("the store cannot be watched", **_told(error))
                 await self._rest(LONGEST_PAUSE)
             self._wake.set()
+            if self._mode == "webhook":
+                await self._take_checkouts()
+
+    async def _take_checkouts(self) -> None:
+        try:
+            self._handlers.checkouts.offer(await self._store.take_checkouts(MAX_BATCH))
+        except Exception as error:  # noqa: BLE001 - the loop outlives the database's troubles
+            log.error("checkouts cannot be taken", **_told(error))
 
     async def _handle(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -223,14 +240,17 @@ class TelegramRunner:
         except Exception as error:  # noqa: BLE001 - the lease ends and the update is offered again
             self._failures[event_id] += 1
             log.error("an update was not handled", event_id=event_id, failures=self._failures[event_id], **_told(error))
-            await self._give_up(event_id)
+            await self._give_up(event_id, raw)
         finally:
             self._busy.discard(event_id)
             self._wake.set()
 
-    async def _give_up(self, event_id: str) -> None:
-        """An update that fails again and again, while the database serves others, would hold up its chat for ever."""
-        if self._failures[event_id] < MAX_FAILURES:
+    async def _give_up(self, event_id: str, raw: dict[str, Any]) -> None:
+        """An update that fails again and again, while the database serves others, would hold up its chat for ever.
+
+        A payment holds up nothing but payments of the same chat, and is tried until it is credited.
+        """
+        if self._failures[event_id] < MAX_FAILURES or is_payment(raw):
             return
         del self._failures[event_id]
         log.error("an update is given up", event_id=event_id)

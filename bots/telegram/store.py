@@ -7,8 +7,11 @@ from typing import Any
 from core.app import INBOX, App
 from core.hints import wait
 from core.mailbox.models import Received
+from core.unit_of_work import UnitOfWork
 
 PLATFORM = "telegram"
+CHECKOUTS = "telegram:pay"
+"""Where a webhook keeps pre-checkout queries, apart from what waits in the order of its chat."""
 
 
 class InboxStore:
@@ -31,6 +34,17 @@ class InboxStore:
         """Leases updates that nobody has handled, at most one per chat."""
         taken = await self._app.run(lambda work: work.mailbox.take_events(PLATFORM, limit))
         return [(each.event_id, json.loads(self._app.vault.unveil(each.body, f"{PLATFORM}:{each.event_id}"))) for each in taken]
+
+    async def take_checkouts(self, limit: int) -> list[dict[str, Any]]:
+        """Takes pre-checkout queries that a webhook stored, for good."""
+
+        async def take(work: UnitOfWork) -> list[Received]:
+            taken = await work.mailbox.take_events(CHECKOUTS, limit)
+            await work.mailbox.mark_handled([(CHECKOUTS, each.event_id, each.chat) for each in taken])
+            return taken
+
+        taken = await self._app.run(take)
+        return [json.loads(self._app.vault.unveil(each.body, f"{CHECKOUTS}:{each.event_id}")) for each in taken]
 
     async def drop(self, event_id: str) -> None:
         """An update that is nothing to us."""

@@ -78,6 +78,12 @@ class Mailbox:
             rows,
         )
 
+    async def received_at(self, platform: str, event_id: str) -> int | None:
+        """When an event was stored, in microseconds; None when it was not."""
+        here = (inbox.c.platform == platform) & (inbox.c.event_id == event_id)
+        at: int | None = await self._connection.scalar(select(inbox.c.received_at).where(here))
+        return at
+
     async def was_handled(self, platform: str, event_id: str) -> bool:
         """Whether an event has been handled."""
         found = select(inbox.c.id).where(inbox.c.platform == platform, inbox.c.event_id == event_id, inbox.c.handled_at.is_not(None))

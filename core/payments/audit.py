@@ -17,7 +17,7 @@ CHECKS: dict[str, str] = {
         WHERE entries.kind = 'topup' AND payments.id IS NULL LIMIT 20""",
     "every payment counts what went back": """SELECT payments.id FROM payments
         LEFT JOIN (SELECT payment_id, SUM(amount) AS amount, SUM(credits) AS credits FROM refunds
-            WHERE state IN ('done', 'open', 'lost') GROUP BY payment_id) AS gone ON gone.payment_id = payments.id
+            WHERE state IN ('done', 'open', 'lost') AND kind <> 'surplus' GROUP BY payment_id) AS gone ON gone.payment_id = payments.id
         WHERE payments.refunded <> COALESCE(gone.amount, 0) OR payments.returned <> COALESCE(gone.credits, 0) LIMIT 20""",
     "every rail's account is what was bought less what went back": r"""SELECT bought.account FROM
         (SELECT 'external\:' || rail AS account, SUM(credits - returned) AS credits FROM payments

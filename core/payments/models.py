@@ -34,6 +34,7 @@ class RefundKind(StrEnum):
 
     REFUND = "refund"  # we
     CHARGEBACK = "chargeback"  # the buyer's bank
+    SURPLUS = "surplus"  # we: a second charge for an order that was paid; no Credits came of it, and `thing` is the charge
 
 
 class RefundState(StrEnum):

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db import DAY
 from core.ledger.models import Capture, Leg, Posting, Release
 from core.ledger.service import Ledger, raise_first_refusal
 from core.mailbox.models import Notice
@@ -21,6 +22,11 @@ from core.payments.rails.base import RailEvent, Said
 from core.payments.rules import MOVES, after_return, crediting, is_early, mismatch, share, taking
 from core.payments.service import purse_of, read, read_refund, refund_hold
 from core.users.service import Users
+
+FOREIGN_AFTER = 3 * DAY
+"""How long an event about an unknown charge is kept for its payment; rails repeat a callback for at most so long."""
+NEWS = ("paid", "failed", "refunded", "refund_failed", "charged_back", "restored", "surplus")
+"""What a buyer may be told."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +76,7 @@ class _Case:
         await self.set(refunded=refunded, returned=returned, state=after_return(self.payment, refunded, charged_back))
 
     async def tell(self, what: str, credits: int = 0, amount: int = 0) -> None:
-        """A notice for the buyer, where the payment was begun, else where they are written to."""
+        """A notice for the buyer, one of NEWS, where the payment was begun, else where they are written to."""
         address = self.payment.address
         if address is None:
             address = (await Users(self.connection, self.now).addresses([self.payment.user_id])).get(self.payment.user_id)
@@ -94,6 +100,8 @@ def decode(body: bytes) -> RailEvent:
 async def apply(connection: AsyncConnection, now: int, rail: str, event: RailEvent) -> Applied:
     """One event in the caller's transaction. Nothing that a rail says raises; what it says is applied, or named."""
     payment = await _find(connection, rail, event)
+    if payment is None and event.order is None and await _is_new(connection, now, rail, event):
+        return Applied.EARLY
     if payment is not None and mismatch(payment, rail, event) is None and is_early(payment, event):
         await connection.execute(update(payments).where(payments.c.id == payment.id).values(due_at=now))
         return Applied.EARLY
@@ -108,6 +116,12 @@ async def apply(connection: AsyncConnection, now: int, rail: str, event: RailEve
         await case.set(problem=problem)
         return Applied.MISMATCH
     return await _apply(case)
+
+
+async def _is_new(connection: AsyncConnection, now: int, rail: str, event: RailEvent) -> bool:
+    """Whether an event that names an unknown charge came lately: the payment that the charge belongs to may not have been told yet."""
+    since = await Mailbox(connection, now).received_at(rail, event.id)
+    return since is not None and now - since < FOREIGN_AFTER
 
 
 async def _find(connection: AsyncConnection, rail: str, event: RailEvent) -> Payment | None:
@@ -127,8 +141,7 @@ async def _apply(case: _Case) -> Applied:
     states, following = MOVES[event.said]
     if payment.state not in states:
         if event.said is Said.PAID and event.charge != payment.charge:
-            log.error("paid_twice", payment=payment.id, rail=payment.rail, charge=event.charge)
-            await case.set(problem="paid_twice")
+            return await _paid_twice(case)
         return Applied.KNOWN
     match event.said:
         case Said.PAID:
@@ -158,6 +171,18 @@ async def _paid(case: _Case) -> None:
     await case.tell("paid", payment.credits)
 
 
+async def _paid_twice(case: _Case) -> Applied:
+    """A second charge for one order (two hasty presses): it gives no Credits and goes back by itself."""
+    charge = case.event.charge
+    assert charge is not None
+    if any(each.thing == charge for each in await _refunds(case, RefundKind.SURPLUS)):
+        return Applied.KNOWN
+    log.warning("paid_twice", payment=case.payment.id, rail=case.payment.rail)
+    await _record(case, RefundKind.SURPLUS, RefundState.REQUESTED, charge, case.payment.amount, 0)
+    await case.tell("surplus", amount=case.payment.amount)
+    return Applied.APPLIED
+
+
 async def _refunded(case: _Case) -> Applied:
     payment, event = case.payment, case.event
     known = await _refunds(case, RefundKind.REFUND)
@@ -168,7 +193,9 @@ async def _refunded(case: _Case) -> Applied:
     if row is not None and (row.state is RefundState.DONE or not row.credits):
         return Applied.KNOWN
     promised = sum(each.amount for each in known if each.state is RefundState.REQUESTED)
-    amount = event.amount if event.amount is not None else (event.total or 0) - payment.refunded - promised
+    amount = event.amount
+    if amount is None:  # counted by its sum, else it was the whole
+        amount = payment.amount if event.total is None else event.total - payment.refunded - promised
     amount = min(amount, payment.amount - payment.refunded - promised)
     if amount <= 0:
         return Applied.KNOWN
@@ -239,6 +266,9 @@ async def _won(case: _Case) -> Applied:
 async def finish_refund(connection: AsyncConnection, now: int, payment: Payment, refund: Refund, thing: str | None) -> None:
     """Our refund has arrived: its held Credits go to the rail. The payment's row is locked by the caller."""
     case = _Case(connection, now, payment, RailEvent(refund.name, Said.REFUNDED, thing=refund.name))
+    if refund.kind is RefundKind.SURPLUS:
+        await _finish(case, refund, RefundState.DONE)
+        return
     capture = Capture(f"refunded:{refund.name}", refund_hold(refund.name), (Leg(external(payment.rail), refund.credits),))
     raise_first_refusal(await case.ledger.capture_many([capture]))
     await _finish(case, refund, RefundState.DONE, thing=thing)
@@ -249,6 +279,11 @@ async def finish_refund(connection: AsyncConnection, now: int, payment: Payment,
 async def drop_refund(connection: AsyncConnection, now: int, payment: Payment, refund: Refund) -> None:
     """The rail will not refund: the held Credits return to the buyer. The payment's row is locked by the caller."""
     case = _Case(connection, now, payment, RailEvent(refund.name, Said.REFUND_FAILED, thing=refund.name))
+    if refund.kind is RefundKind.SURPLUS:
+        log.error("surplus_kept", payment=payment.id, rail=payment.rail)
+        await case.set(problem="surplus_kept")
+        await _finish(case, refund, RefundState.FAILED)
+        return
     release = Release(f"refund-dropped:{refund.name}", refund_hold(refund.name))
     raise_first_refusal(await case.ledger.release_many([release]))
     await _finish(case, refund, RefundState.FAILED)
@@ -268,10 +303,12 @@ async def _refunds(case: _Case, kind: RefundKind) -> list[Refund]:
 
 
 async def _record(case: _Case, kind: RefundKind, state: RefundState, thing: str, amount: int, credits: int, fee: int = 0) -> None:
-    over = state is not RefundState.OPEN
+    over = state not in (RefundState.OPEN, RefundState.REQUESTED)
     name = f"{kind[:2]}{case.payment.id}x{len(await _refunds(case, kind))}"
     parts = {"name": name, "payment_id": case.payment.id, "kind": kind, "state": state, "thing": thing}
     values = parts | {"amount": amount, "credits": credits, "fee": fee, "created_at": case.now, "finished_at": case.now if over else None}
+    if state is RefundState.REQUESTED:
+        values["due_at"] = case.now
     await case.connection.execute(refunds.insert().values(**values))
 
 

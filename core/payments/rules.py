@@ -12,6 +12,9 @@ _OVER = frozenset({State.FAILED, State.EXPIRED})
 SETTLED = frozenset({State.PAID, State.PART_REFUNDED, State.REFUNDED, State.CHARGED_BACK})
 """The money came, whatever became of it later."""
 
+WHOLE_ONLY = frozenset({"stars"})
+"""Rails that give a payment back whole or not at all."""
+
 MOVES: Mapping[Said, tuple[frozenset[State], State | None]] = {
     Said.PENDING: (frozenset({State.CREATED}), State.PENDING),
     # What a rail says was paid was paid, also after we gave it up: keeping the money and no Credits would be worse.
@@ -37,7 +40,7 @@ def mismatch(payment: Payment, rail: str, event: RailEvent) -> str | None:
         return "currency"
     if event.said is Said.PAID and (event.amount != payment.amount or event.currency is None or not event.charge):
         return "amount"
-    if event.said is not Said.PAID and payment.charge and event.charge and event.charge != payment.charge:
+    if event.said is not Said.PAID and not event.refund and payment.charge and event.charge and event.charge != payment.charge:
         return "charge"
     return None
 

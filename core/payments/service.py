@@ -16,7 +16,7 @@ from core.payments.errors import NothingToRefund, NotPayable, PaymentNotFound, T
 from core.payments.models import PAGE, Payment, Refund, RefundKind, RefundState, State, TopUp, payments, refunds
 from core.payments.packages import Package
 from core.payments.rails.base import Opened
-from core.payments.rules import SETTLED, Purse, collecting, refundable, worth
+from core.payments.rules import SETTLED, WHOLE_ONLY, Purse, collecting, refundable, worth
 from core.users.errors import Frozen
 from core.users.models import users
 
@@ -176,7 +176,7 @@ class Payments:
         most = min(refundable(payment, purse, await self._bought(payment.user_id)), payment.credits - payment.returned - held)
         taken = most if credits is None else min(most, credits)
         amount = worth(payment, payment.returned + held + taken) - payment.refunded - promised
-        if taken <= 0 or amount <= 0:
+        if taken <= 0 or amount <= 0 or (payment.rail in WHOLE_ONLY and amount < payment.amount):
             raise NothingToRefund(payment=payment_id)
         name = f"rf{secrets.token_hex(12)}"
         hold = Hold(refund_hold(name), wallet(payment.user_id), taken, self._now + REFUND_HOLD)

@@ -1,9 +1,30 @@
-// What opens above the page: an enlarged picture, and Discord's modals.
+// What opens above the page: an enlarged picture, Discord's modals, the drawer.
+
+import { element } from "./element.js";
+
+const STOPS = "a[href], button, input, select, textarea, [tabindex='0']";
+
+// Closes by Escape and by its ✕; Tab goes round inside; the focus returns to where it was. `beside`: a click beside it closes it too.
+export function prepare(dialog, beside) {
+  dialog.addEventListener("keydown", (event) => event.key === "Tab" && goRound(dialog, event));
+  dialog.addEventListener("click", (event) => beside && event.target === dialog && dialog.close());
+  dialog.querySelector(".close")?.addEventListener("click", () => dialog.close());
+}
+
+function goRound(dialog, event) {
+  const stops = [...dialog.querySelectorAll(STOPS)].filter((one) => !one.disabled && one.checkVisibility());
+  const [first, last] = [stops[0], stops.at(-1)];
+  const [edge, other] = event.shiftKey ? [first, last] : [last, first];
+  if (document.activeElement !== edge && document.activeElement !== dialog) return;
+  event.preventDefault();
+  other.focus();
+}
 
 export function showPicture(src, alt) {
   const dialog = document.getElementById("enlarged");
-  Object.assign(dialog.querySelector("img"), { src, alt });
-  dialog.onclick = () => dialog.close();
+  const picture = dialog.querySelector("img");
+  Object.assign(picture, { src, alt });
+  picture.onclick = () => dialog.close();
   dialog.showModal();
 }
 
@@ -29,26 +50,19 @@ export function openModal(modal, send) {
 }
 
 function field(asked) {
-  const label = document.createElement("label");
-  const title = document.createElement("span");
-  title.textContent = asked.required ? `${asked.label} *` : asked.label;
-  label.append(title, input(asked));
-  if (asked.hint) {
-    const hint = document.createElement("small");
-    hint.textContent = asked.hint;
-    label.append(hint);
-  }
+  const label = element("label");
+  label.append(element("span", { textContent: asked.required ? `${asked.label} *` : asked.label }), input(asked));
+  if (asked.hint) label.append(element("small", { textContent: asked.hint }));
   return label;
 }
 
 function input(asked) {
   if (asked.kind === "choice") {
-    const select = document.createElement("select");
     const nothing = asked.required && asked.default ? [] : [["", "…"]];
+    const select = element("select");
     select.append(...[...nothing, ...asked.choices].map(([value, text]) => new Option(text, value)));
-    Object.assign(select, { name: asked.name, required: asked.required, value: asked.default });
-    return select;
+    return Object.assign(select, { name: asked.name, required: asked.required, value: asked.default });
   }
-  const box = document.createElement(asked.long ? "textarea" : "input");
+  const box = element(asked.long ? "textarea" : "input");
   return Object.assign(box, { name: asked.name, required: asked.required, maxLength: asked.max_length, value: asked.default, dir: "auto" });
 }

@@ -1,7 +1,9 @@
 // A message's HTML as nodes. Only what is listed here comes through; everything else becomes its plain text.
 
+import { word } from "./words.js";
+
 const ALLOWED = {
-  B: "b", STRONG: "b", H1: "b", H2: "b", H3: "b", I: "i", EM: "i", BLOCKQUOTE: "i", CODE: "code", PRE: "code", BR: "br", A: "a",
+  B: "b", STRONG: "b", H1: "b", H2: "b", H3: "b", I: "i", EM: "i", BLOCKQUOTE: "i", CODE: "code", PRE: "pre", BR: "br", A: "a",
 };
 const NEVER = new Set(["SCRIPT", "STYLE", "TEMPLATE", "IFRAME", "NOSCRIPT"]);
 
@@ -30,6 +32,7 @@ function element(node) {
     if (!/^https?:\/\//i.test(href)) return inside;
     Object.assign(kept, { href, target: "_blank", rel: "noopener noreferrer" });
   }
+  if (name === "pre") Object.assign(kept, { tabIndex: 0, role: "group", ariaLabel: word("code") }); // a long line is scrolled, by keyboard too
   kept.append(inside);
   return kept;
 }

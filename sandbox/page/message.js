@@ -1,15 +1,13 @@
 // One message as its platform shows it.
 
 import { showPicture } from "./dialogs.js";
+import { element } from "./element.js";
 import { markup } from "./markup.js";
+import { language, word } from "./words.js";
 
 const PRESS_MS = 3000;
 
-export function element(name, properties = {}) {
-  return Object.assign(document.createElement(name), properties);
-}
-
-// `view`: the platform, `me` who looks, `press(action)` for buttons, `grown(height)` once a picture has taken its place.
+// `view`: the platform, `me` who looks, `press(action)` for buttons, `grown(height)` once a picture has taken its place, `lost()` if it cannot.
 export function drawn(message, view) {
   const { name, bot, id } = message.from;
   const item = element("div", { className: "message" });
@@ -33,21 +31,22 @@ function bubble(message, view) {
   const text = element("div", { className: "text", dir: "auto" });
   if (message.thinking) {
     text.classList.add("thinking");
-    text.textContent = `${name} is thinking…`;
+    text.textContent = word("thinking", name);
   } else text.append(markup(message.html));
-  const time = new Date(message.at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const meta = element("span", { className: "meta", textContent: message.edited ? `edited ${time}` : time });
+  const time = new Date(message.at).toLocaleTimeString(language(), { hour: "2-digit", minute: "2-digit" });
+  const meta = element("span", { className: "meta", textContent: message.edited ? word("edited", time) : time });
   const parts = view.platform === "telegram" ? [pictures, text] : [text, pictures];
   const whole = element("div", { className: "bubble" });
   whole.append(author, ...parts.filter((part) => part.hasChildNodes()), meta);
-  if (message.ephemeral) whole.append(element("div", { className: "only-you", textContent: "Only you can see this" }));
+  if (message.ephemeral) whole.append(element("div", { className: "only-you", textContent: word("onlyYou") }));
   return whole;
 }
 
 function picture(url, name, view) {
-  const image = element("img", { src: here(url), alt: `Picture from ${name}` });
+  const image = element("img", { src: here(url), alt: word("pictureFrom", name) });
+  image.addEventListener("error", () => view.lost());
   image.addEventListener("load", () => view.grown(image.clientHeight));
-  const button = element("button", { type: "button", className: "picture", title: "Enlarge" });
+  const button = element("button", { type: "button", className: "picture", title: word("enlarge") });
   button.append(image);
   button.addEventListener("click", () => showPicture(image.src, image.alt));
   return button;

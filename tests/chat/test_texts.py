@@ -10,6 +10,9 @@ from bots.chat.grammar import parse, wish_of
 from core.catalog import BadParameter
 from core.errors import AetherflowError
 from core.generations.models import State as GenerationState
+from core.payments.models import CURRENCIES
+from core.payments.models import State as PaymentState
+from core.payments.receive import NEWS
 from core.providers.base import Fault
 from core.resources.models import HealthState, Scope
 from core.resources.models import State as ResourceState
@@ -29,6 +32,9 @@ def _codes() -> set[str]:
                     found.add(str(first.value))
     found |= {f"state.{each}" for each in GenerationState} | {f"resource.state.{each}" for each in ResourceState}
     found |= {f"health.{each}" for each in HealthState} | {f"scope.{each}" for each in Scope} | {f"fault.{each}" for each in Fault}
+    found |= {f"payment.state.{each}" for each in PaymentState} | {f"payment.{each}" for each in PaymentState}
+    found |= {f"rail.{each}" for each in CURRENCIES}
+    found |= {f"payment_news.{each}" for each in NEWS}
     kinds = [AetherflowError]
     while kinds:
         kind = kinds.pop()

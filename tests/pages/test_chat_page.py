@@ -124,6 +124,26 @@ async def test_a_button_appears_live_and_its_press_reaches_the_sandbox(page: Pag
     await expect(page.locator("#telegram .message")).to_have_count(1)
 
 
+async def test_an_invoice_asks_before_it_is_paid(page: Page, world: World, bot: aiohttp.ClientSession) -> None:
+    await opened(page, world)
+    await type_line(page, "telegram", "/topup")
+    start = await next_update(bot)
+    invoice = {"title": "500 Credits", "description": "For pictures", "payload": "order:1", "currency": "XTR"}
+    body = {"chat_id": TELEGRAM_ADA, **invoice, "prices": [{"label": "500 Credits", "amount": 250}]}
+    async with bot.post(f"{BOT}/sendInvoice", json=body) as response:
+        assert response.status == 200, await response.text()
+    await page.locator("#telegram button.key").click()
+    await page.get_by_role("button", name="Cancel").click()
+    await page.locator("#telegram button.key").click()
+    await page.get_by_role("button", name="Pay ⭐ 250").click()
+    asked = await next_update(bot, start["update_id"])
+    assert asked["pre_checkout_query"]["invoice_payload"] == "order:1"
+    assert asked["update_id"] == start["update_id"] + 1  # what was cancelled asked nothing
+    async with bot.post(f"{BOT}/answerPreCheckoutQuery", json={"pre_checkout_query_id": asked["pre_checkout_query"]["id"], "ok": True}):
+        paid = await next_update(bot, asked["update_id"])
+    assert paid["message"]["successful_payment"]["total_amount"] == 250
+
+
 async def test_a_discord_command_reaches_the_sandbox(page: Page, world: World, bot: aiohttp.ClientSession) -> None:
     await declare_imagine(bot)
     await opened(page, world)
@@ -148,7 +168,7 @@ async def test_a_discord_modal_is_filled_in_and_sent(page: Page, world: World, b
     asked = newest(world.discord)
     async with bot.post(f"{API}/interactions/{asked.id}/{asked.token}/callback", json={"type": 9, "data": MODAL}) as response:
         assert response.status in (200, 204), await response.text()
-    field = page.get_by_label("Prompt")
+    field = page.get_by_role("textbox", name="Prompt")
     await expect(field).to_have_value("a fox")
     await field.fill("a wolf")
     await page.get_by_role("button", name="Submit").click()

@@ -53,7 +53,7 @@ class Till:
             for table, columns in (
                 ("payments", ("due_at", "expires_at", "created_at")),
                 ("refunds", ("due_at",)),
-                ("inbox", ("leased_until",)),
+                ("inbox", ("leased_until", "received_at")),
             ):
                 changes = ", ".join(f"{each} = {each} - :by" for each in columns)
                 await work.connection.execute(text(f"UPDATE {table} SET {changes}"), back)

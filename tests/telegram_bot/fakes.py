@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from bots.chat.types import Answer, CommandSpec, Event, Message
+from bots.chat.types import Answer, CommandSpec, Event, Message, Paid, Person
 
 TOKEN = "7000000001:AAsandboxTokenForTests_x-y"
 WORDS = {
@@ -29,6 +29,7 @@ class MemoryStore:
     waiting: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     stored: list[str] = field(default_factory=list)
+    checkouts: list[dict[str, Any]] = field(default_factory=list)  # what a webhook put aside
     broken: bool = False
     _leased: dict[str, float] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,6 +54,10 @@ class MemoryStore:
             seen.add(chat)
         return taken
 
+    async def take_checkouts(self, limit: int) -> list[dict[str, Any]]:
+        taken, self.checkouts = self.checkouts[:limit], self.checkouts[limit:]
+        return taken
+
     async def drop(self, event_id: str) -> None:
         self.finish(event_id)
 
@@ -68,10 +73,11 @@ class MemoryStore:
 
 
 Rule = Callable[[Event], Awaitable[Answer]]
+Verdict = Callable[[str, Person], Awaitable[str | None]]
 
 
 class FakeChat:
-    """Implements ChatPort: marks events as handled and answers by `rule`."""
+    """Implements PayingChatPort: marks events as handled, answers by `rule`, and lets payments through by `verdict`."""
 
     commands: tuple[CommandSpec, ...] = (CommandSpec("imagine"), CommandSpec("balance", private=True), CommandSpec("ban", admin=True))
 
@@ -80,12 +86,16 @@ class FakeChat:
         self.rule = rule or echo
         self.events: list[Event] = []
         self.reports: list[tuple[Answer, str | None]] = []
+        self.verdict: Verdict = owner_only
+        self.checkouts: list[tuple[str, str, int, str]] = []
+        self.payments: list[Paid] = []
+        self.refunds: list[tuple[str, str]] = []
+        self.troubles = 0  # how many payments are still to fail
 
     async def handle(self, event: Event) -> Answer:
         self.events.append(event)
         answer = await self.rule(event)
-        if event.id in self._store.waiting:
-            self._store.finish(event.id)
+        self._finish(event.id)
         return answer
 
     async def sent(self, answer: Answer, message_id: str | None) -> None:
@@ -94,8 +104,33 @@ class FakeChat:
     async def complete(self, event: Event, option: str, typed: str) -> list[tuple[str, str]]:
         return []
 
+    async def checkout(self, order: str, person: Person, amount: int, currency: str) -> str | None:
+        self.checkouts.append((order, person.id, amount, currency))
+        return await self.verdict(order, person)
+
+    async def paid(self, event_id: str, person: Person, paid: Paid) -> None:
+        if self.troubles:
+            self.troubles -= 1
+            raise OSError("no database")
+        assert person.id == paid.person_id
+        self.payments.append(paid)
+        self._finish(event_id)
+
+    async def refunded(self, person: Person, charge: str, event_id: str) -> None:
+        self.refunds.append((person.id, charge))
+        self._finish(event_id)
+
+    def _finish(self, event_id: str) -> None:
+        if event_id in self._store.waiting:
+            self._store.finish(event_id)
+
     def describe(self, code: str, locale: str) -> str:
         return WORDS.get((code, locale), f"{code} in {locale}")
+
+
+async def owner_only(order: str, person: Person) -> str | None:
+    """Orders are written "<person>:<number>"; anybody else is refused."""
+    return None if order.partition(":")[0] == person.id else f"Order {order} is not yours"
 
 
 async def echo(event: Event) -> Answer:

@@ -14,7 +14,8 @@ async def on_balance(context: Context) -> Reply:
     names = {"wallet": wallet(mine), "held": held_account(wallet(mine)), "pending": pending(mine), "earnings": earnings(mine)}
     balances = await context.work.ledger.balances(names.values())
     facts = {name: Amount(balances[account]) for name, account in names.items()}
-    return Reply(Text("balance", facts), rows=((Button(Text("button.history"), "history"),),), private=True)
+    buttons = (Button(Text("button.topup"), "topup", style="primary"), Button(Text("button.history"), "history"))
+    return Reply(Text("balance", facts), rows=(buttons,), private=True)
 
 
 @command("history", private=True)

@@ -87,7 +87,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Refunding:
-    """Money to give back. `refund` is our number of it, the same in every repetition, so that it moves once; `paid` was the whole."""
+    """Money to give back. `refund` is our name of it, the same in every repetition, so that it moves once; `paid` was the whole.
+
+    `payer`: the chat where it was paid, for rails that are a chat platform's own.
+    """
 
     refund: str
     order: str
@@ -96,6 +99,7 @@ class Refunding:
     paid: int
     currency: str
     reason: str = ""
+    payer: str | None = None
 
 
 class Returned(StrEnum):

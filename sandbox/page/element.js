@@ -1,0 +1,5 @@
+// A new element with its properties.
+
+export function element(name, properties = {}) {
+  return Object.assign(document.createElement(name), properties);
+}
