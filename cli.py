@@ -25,8 +25,14 @@ from bots.telegram.store import InboxStore
 from core.app import App, keyring, open_app
 from core.config import Settings, load
 from core.db import Database
+from core.desk import Desk
 from core.errors import AetherflowError, Misconfigured
 from core.money import parse_credits
+from core.payments.models import CURRENCIES
+from core.payments.rails.alipay import AlipayRail
+from core.payments.rails.base import Rail
+from core.payments.rails.stars import StarsRail
+from core.payments.rails.stripe import StripeRail
 from core.providers.base import Provider
 from core.providers.http import make_client
 from core.providers.openai import OpenAIProvider
@@ -61,11 +67,19 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
     client = make_client()
     stability = StabilityProvider(settings.stability_api_url, client)
     providers: dict[str, Provider] = {"stability": stability, "openai": OpenAIProvider(settings.openai_api_url, client)}
-    try:
-        async with open_app(settings, providers) as opened_:
-            yield opened_
-    finally:
-        await stability.close()
+    rails: dict[str, Rail] = {}
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(stability.close)
+        if "stripe" in settings.rails:
+            key, secret = settings.stripe_secret_key.get_secret_value(), settings.stripe_webhook_secret.get_secret_value()
+            rails["stripe"] = stripe = StripeRail(key, secret, settings.stripe_api_url)
+            stack.push_async_callback(stripe.close_client)
+        if "alipay" in settings.rails:
+            private, public = settings.alipay_private_key.get_secret_value(), settings.alipay_public_key.get_secret_value()
+            rails["alipay"] = AlipayRail(
+                settings.alipay_app_id, settings.alipay_seller_id, private, public, settings.alipay_gateway_url, client, now=App.now
+            )
+        yield await stack.enter_async_context(open_app(settings, providers, rails))
 
 
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:
@@ -80,6 +94,8 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
             _start(group, settings.telegram_token.get_secret_value(), "telegram", lambda: _telegram(core, chat, stop))
         if "discord" in roles:
             _start(group, settings.discord_token.get_secret_value(), "discord", lambda: _discord(core, chat, stop))
+        for rail in CURRENCIES.keys() - settings.rails:
+            log.warning("rail_off", rail=rail, why="its settings are empty")
         log.info("started", roles=list(roles), database=core.database.dialect)
         await stop.wait()
 
@@ -101,7 +117,9 @@ async def _telegram(core: App, chat: Chat, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(runner.run())
         group.create_task(Delivery(core, chat.words, {"telegram": runner.sender}).run(stop))
+        desk = group.create_task(Desk(core, {"stars": StarsRail(runner.stars)}).run())
         await stop.wait()
+        desk.cancel()
         runner.stop()
 
 

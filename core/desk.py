@@ -11,15 +11,18 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.app import OUTBOX, PAYMENTS, App
-from core.db import UNREACHABLE
+from core.db import MINUTE, UNREACHABLE
 from core.errors import AetherflowError
 from core.hints import wait
 from core.payments.models import Payment, Refund, RefundKind, RefundState, State
 from core.payments.rails.base import Checkout, Rail, RailAway, RailEvent, RailRefused, Refunding, Returned, Said
+from core.payments.rails.stars import PAGE, StarsRail
 from core.payments.receive import decode, drop_refund, finish_refund, lock_refund
 from core.unit_of_work import UnitOfWork
 
 AT_ONCE = 16
+STARS_READ = "stars:read"
+KEPT_SECONDS = 30 * 24 * 3600
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,7 @@ class Desk:
         self._app = app
         self._rails = rails
         self._names = list(rails)
+        self._caught_up_at = 0
 
     async def run(self) -> None:
         """Works until cancelled; outlives a database that is away for a while."""
@@ -39,6 +43,7 @@ class Desk:
             try:
                 while await self.work():
                     pass
+                await self._catch_up_if_due()
             except (*UNREACHABLE, AetherflowError) as error:
                 log.error("desk_trouble", problem=type(error).__name__)
             await wait(due, self._app.settings.sweep_seconds)
@@ -49,6 +54,34 @@ class Desk:
         refunds = await self._app.run(lambda work: work.payments.take_refunds(self._names, AT_ONCE))
         await asyncio.gather(*(self._payment(each) for each in payments), *(self._refund(*each) for each in refunds))
         return len(payments) + len(refunds) + await self._unapplied()
+
+    async def _catch_up_if_due(self) -> None:
+        now = self._app.now()
+        if now - self._caught_up_at >= self._app.settings.sync_minutes * MINUTE:
+            self._caught_up_at = now
+            await self.catch_up()
+
+    async def catch_up(self) -> int:
+        """Stars whose message never came are found in the bot's list of transactions; returns how many lines were read.
+
+        The place reached is a hint: without it the list is read from its beginning, and what is known changes nothing.
+        """
+        rail = self._rails.get("stars")
+        if not isinstance(rail, StarsRail):
+            return 0
+        offset = begun = int(await self._app.hints.recall(STARS_READ) or 0)
+        try:
+            while True:
+                events, lines = await rail.missed(offset)
+                for event in events:
+                    await self._app.receive(rail.name, event)
+                offset += lines
+                if lines < PAGE:
+                    break
+        except RailAway as error:
+            log.warning("rail_away", rail=rail.name, problem=error.facts.get("problem"))
+        await self._app.hints.remember(STARS_READ, str(offset), KEPT_SECONDS)
+        return offset - begun
 
     async def _unapplied(self) -> int:
         """Events that were kept and not applied: their process died in between, or they came too early."""

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from core.app import GENERATIONS, OUTBOX, PROBES, App
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import MINUTE, SECOND
+from core.desk import Desk
 from core.errors import AetherflowError
 from core.generations.claim import Claimed, claim_many
 from core.generations.models import Lease, OutcomeKind, Settlement
@@ -53,6 +54,7 @@ class Worker:
     def __init__(self, app: App, seed: int | None = None) -> None:
         self._app = app
         self._random = random.Random(seed)  # ties among equals, nothing secret
+        self._desk = Desk(app, app.rails)
         self._running: dict[asyncio.Task[None], Lease] = {}
 
     @property
@@ -62,7 +64,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop`; then waits DRAIN_SECONDS for running calls."""
-        loops = (self._claim_loop, self._heartbeat_loop, self._sweep_loop, self._probe_loop)
+        loops = (self._claim_loop, self._heartbeat_loop, self._sweep_loop, self._probe_loop, self._desk.run)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._forever(loop), name=loop.__name__) for loop in loops]
             await stop.wait()

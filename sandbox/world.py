@@ -20,6 +20,7 @@ from sandbox.discord import DiscordSandbox
 from sandbox.faults import FaultSwitches
 from sandbox.openai import OpenAISandbox
 from sandbox.stability import StabilitySandbox
+from sandbox.stripe import StripeSandbox
 from sandbox.telegram import TelegramSandbox
 
 DEFAULT_PORT = 8765
@@ -30,6 +31,7 @@ _BACKLOG = 4096  # many people may arrive at once, and a benchmark brings all of
 _REAL = (
     ("AETHERFLOW_TELEGRAM_TOKEN", "AETHERFLOW_TELEGRAM_API_URL"),
     ("AETHERFLOW_DISCORD_TOKEN", "AETHERFLOW_DISCORD_API_URL"),
+    ("AETHERFLOW_STRIPE_SECRET_KEY", "AETHERFLOW_STRIPE_API_URL"),
 )
 
 
@@ -41,6 +43,7 @@ class World:
     discord: DiscordSandbox
     stability: StabilitySandbox
     openai: OpenAISandbox
+    stripe: StripeSandbox
 
     def __init__(self) -> None:
         self._runner: web.AppRunner | None = None
@@ -62,8 +65,9 @@ class World:
         self.discord = DiscordSandbox(public_url=self.url)
         self.stability = StabilitySandbox(public_url=self.url)
         self.openai = OpenAISandbox(public_url=self.url)
+        self.stripe = StripeSandbox(public_url=self.url)
         app = web.Application(client_max_size=_LARGEST_REQUEST)
-        for part in (self.telegram, self.discord, self.stability, self.openai):
+        for part in self._parts():
             app.add_routes(part.routes())
         app.add_routes(FaultSwitches({"stability": self.stability, "openai": self.openai}, self.telegram, self.discord).routes())
         app.add_routes(_page())
@@ -78,8 +82,11 @@ class World:
             self._runner = None
             await runner.cleanup()
 
+    def _parts(self) -> tuple[TelegramSandbox | DiscordSandbox | StabilitySandbox | OpenAISandbox | StripeSandbox, ...]:
+        return self.telegram, self.discord, self.stability, self.openai, self.stripe
+
     async def _close_parts(self, _app: web.Application) -> None:
-        for part in (self.telegram, self.discord, self.stability, self.openai):
+        for part in self._parts():
             await part.close()
 
 

@@ -42,6 +42,7 @@ generations = Table(
     Column("content", String(64), nullable=False),  # digest of what was asked: a replay must have the same
     Column("user_id", Id, ForeignKey("users.id"), nullable=False),
     Column("community_id", Id),
+    Column("token_id", Id),  # the API token that asked, whose spending cap counts it
     Column("parent_id", Id, ForeignKey("generations.id")),
     Column("lane", String(16), nullable=False, server_default="normal"),
     Column("payer", String(64), nullable=False),
@@ -83,6 +84,7 @@ generations = Table(
     Index("ix_generations_turn", "turn", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
     Index("ix_generations_deadline", "deadline", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
     Index("ix_generations_user_id", "user_id", "id"),
+    Index("ix_generations_token_id", "token_id", postgresql_where=text("token_id IS NOT NULL"), sqlite_where=text("token_id IS NOT NULL")),
     Index(
         "ix_generations_release_at",
         "release_at",

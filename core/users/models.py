@@ -29,7 +29,9 @@ users = Table(
     Column("locale", String(8), nullable=False),
     Column("roles", Integer, nullable=False, server_default="1"),
     Column("frozen", Boolean, nullable=False, server_default=false()),
+    Column("merged_into", Id, ForeignKey("users.id")),  # the user that this one was joined into; its history stays its own
     Column("created_at", Moment, nullable=False),
+    Index("ix_users_merged_into", "merged_into"),
 )
 
 identities = Table(

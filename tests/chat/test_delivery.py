@@ -1,0 +1,251 @@
+"""The delivery loop: floods kept, waits honoured chat by chat, order under failure, nothing sent twice and nothing to who shut us out."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bots.chat.delivery import BACK_OFF, MAX_TRIES, PACES, Pace, Throttle
+from bots.chat.types import SendFailed
+from core.address import Address
+from core.app import OUTBOX
+from core.mailbox.models import State
+from tests.chat.post import ADA, BO, Post, posted, running
+
+
+@pytest.fixture
+async def post(database_url: str, tmp_path: Path) -> AsyncIterator[Post]:
+    async with posted(database_url, tmp_path) as opened:
+        yield opened
+
+
+# The flood limits
+
+
+@pytest.mark.parametrize(("platform", "overall", "burst", "window"), [("telegram", 30, 20, 60.0), ("discord", 50, 5, 5.0)])
+def test_no_flood_limit_is_passed_whatever_is_asked(platform: str, overall: int, burst: int, window: float) -> None:
+    """Telegram: core.telegram.org/bots/faq#my-bot-is-hitting-limits. Discord: 50 requests/s; 5 in 5 s is what its channels take."""
+    pace, rng, now = PACES[platform], random.Random(7), 1_000.0
+    throttle = Throttle(pace)
+    sent: list[tuple[float, str, bool]] = []
+    for _ in range(6_000):
+        now += rng.choice((0.0, 0.0, 0.001, 0.01, 0.2))
+        chat, edit = f"chat{rng.choice((0, 0, 0, *range(1, 40)))}", rng.random() < 0.4
+        pause = throttle.wait(chat, now, edit=edit)
+        if pause == 0:
+            sent.append((now, chat, edit))
+        else:
+            assert 0.05 <= pause <= max(window, 1.0)
+    assert len(sent) > 1_000
+    for number, (at, chat, _) in enumerate(sent):
+        before = sent[max(0, number - 400) : number + 1]
+        assert sum(at - each[0] < 1.0 for each in before) <= overall
+        assert sum(at - each[0] < window and each[1] == chat for each in before) <= burst
+
+
+@pytest.mark.parametrize("platform", sorted(PACES))
+def test_a_chat_takes_its_burst_then_waits_out_its_window_while_others_go_on(platform: str) -> None:
+    pace, throttle = PACES[platform], Throttle(PACES[platform])
+    assert [throttle.wait("a", 10.0 + n / 100, edit=False) for n in range(pace.burst)] == [0.0] * pace.burst
+    now = 10.0 + pace.burst / 100
+    pause = throttle.wait("a", now, edit=False)
+    assert pause == pytest.approx(10.0 + pace.window - now)
+    assert throttle.wait("b", now + 1, edit=False) == 0.0
+    assert throttle.wait("a", now + pause - 0.001, edit=False) > 0
+    assert throttle.wait("a", now + pause, edit=False) == 0.0
+    assert throttle.wait("a", now + pause, edit=False) > 0  # one place was free, not all
+
+
+@pytest.mark.parametrize("platform", sorted(PACES))
+def test_all_chats_together_wait_for_the_next_second(platform: str) -> None:
+    pace, throttle = PACES[platform], Throttle(PACES[platform])
+    assert {throttle.wait(f"c{n}", 10.0, edit=False) for n in range(pace.overall)} == {0.0}
+    pause = throttle.wait("one more", 10.25, edit=False)
+    assert pause == pytest.approx(0.75)
+    assert throttle.wait("one more", 10.25 + pause, edit=False) == 0.0
+
+
+@pytest.mark.parametrize("platform", sorted(PACES))
+def test_edits_leave_half_of_a_chat_to_messages(platform: str) -> None:
+    pace, throttle = PACES[platform], Throttle(PACES[platform])
+    edits = [throttle.wait("a", 10.0, edit=True) for _ in range(pace.burst)]
+    assert edits.count(0.0) == pace.burst // 2
+    messages = [throttle.wait("a", 10.0, edit=False) for _ in range(pace.burst)]
+    assert messages.count(0.0) == pace.burst - pace.burst // 2
+
+
+@pytest.mark.xfail(
+    strict=True, reason="bots/chat/delivery.py PACES: lets 18 go at once and then none for a minute; Telegram asks for about 1/s"
+)
+def test_a_telegram_chat_is_told_about_one_thing_a_second() -> None:
+    throttle = Throttle(PACES["telegram"])
+    sent = [now / 10 for now in range(100) if throttle.wait("a", now / 10, edit=False) == 0]
+    assert max(sum(0 <= each - start < 1.0 for each in sent) for start in sent) <= 3
+
+
+@pytest.mark.xfail(strict=True, reason="bots/chat/delivery.py Throttle: keeps every chat that was ever written to")
+def test_a_chat_that_is_silent_again_is_forgotten() -> None:
+    throttle = Throttle(PACES["telegram"])
+    for number in range(5_000):
+        throttle.wait(f"c{number}", 10.0 + number, edit=False)
+    assert len(throttle._chats) <= 1_000
+
+
+async def test_what_is_too_much_for_a_chat_is_put_off_and_arrives_in_order(post: Post) -> None:
+    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 0.3))
+    words = [f"w{n}" for n in range(10)]
+    await post.say(ADA, *words)
+    await post.all()
+    assert post.sender.of(ADA) == words[:4]
+    await post.say(BO, "hello")
+    await post.all()
+    assert post.sender.of(BO) == ["hello"]
+    assert 0 < await post.due_in(ADA, 4) <= 0.3
+    async with asyncio.timeout(20):
+        while len(post.sender.of(ADA)) < 10:
+            if not await post.delivery.deliver():
+                await asyncio.sleep(0.02)
+    assert post.sender.of(ADA) == words
+    assert {each.tries for each in await post.rows(ADA)} == {0}
+
+
+# What a platform answers
+
+
+async def test_each_message_arrives_once_in_order_from_whoever_delivers(post: Post) -> None:
+    words = [f"w{n}" for n in range(8)]
+    for each in words:
+        await post.say(ADA, each)
+        await post.say(BO, each)
+    loops = [post.delivery, *(post.anew() for _ in range(3))]
+    while sum(await asyncio.gather(*(loop.deliver() for loop in loops))):
+        pass
+    assert post.sender.of(ADA) == post.sender.of(BO) == words
+    rows = [*await post.rows(ADA), *await post.rows(BO)]
+    assert sorted(post.sender.nonces) == sorted(str(each.id) for each in rows)
+    assert {each.state for each in rows} == {State.DONE}
+
+
+async def test_a_wait_is_honoured_by_its_chat_alone(post: Post) -> None:
+    post.sender.trouble[ADA.chat] = deque([SendFailed("later", "Flood control", 37.0)])
+    for words in ("one", "two"):
+        await post.say(ADA, words)
+        await post.say(BO, words)
+    await post.all()
+    assert (post.sender.of(ADA), post.sender.of(BO)) == ([], ["one", "two"])
+    assert 36.0 < await post.due_in(ADA) <= 37.0
+    await post.say(BO, "three")
+    await post.all()
+    assert post.sender.of(BO) == ["one", "two", "three"]
+    await post.later(36)
+    await post.all()
+    assert post.sender.of(ADA) == []
+    await post.later(1)
+    await post.all()
+    assert post.sender.of(ADA) == ["one", "two"]
+
+
+async def test_failures_are_tried_again_ever_later_and_then_given_up(post: Post) -> None:
+    post.sender.trouble[ADA.chat] = deque([SendFailed("later", "trouble")] * (MAX_TRIES + 1))
+    await post.say(ADA, "first", "second")
+    pauses = []
+    for _ in range(MAX_TRIES):
+        assert await post.delivery.deliver() == 1
+        pauses.append(round(await post.due_in(ADA)))
+        await post.later(pauses[-1])
+    assert pauses == [*BACK_OFF, *[BACK_OFF[-1]] * (MAX_TRIES - len(BACK_OFF))]
+    assert post.sender.of(ADA) == []
+    await post.all()
+    first, second = await post.rows(ADA)
+    assert (first.state, first.problem, second.state) == (State.DROPPED, "later: trouble", State.DONE)
+    assert post.sender.of(ADA) == ["second"]
+
+
+@pytest.mark.parametrize("kind", ["gone", "refused"])
+async def test_what_will_never_be_taken_is_dropped_alone(post: Post, kind: Any) -> None:
+    post.sender.trouble[ADA.chat] = deque([SendFailed(kind, "no such thing")])
+    await post.say(ADA, "first", "second")
+    await post.all()
+    first, second = await post.rows(ADA)
+    assert (first.state, first.problem, second.state) == (State.DROPPED, f"{kind}: no such thing", State.DONE)
+    assert post.sender.of(ADA) == ["second"]
+
+
+async def test_a_chat_that_shut_us_out_hears_no_more_and_others_do(post: Post) -> None:
+    made, _ = await running(post)
+    chat = made.address
+    assert chat is not None
+    post.sender.trouble[chat.chat] = deque([SendFailed("blocked", "bot was blocked by the user")])
+    tries = post.sender.tries
+    await post.say(chat, "one", "two", "three")
+    await post.say(BO, "hello")
+    await post.all()
+    await post.later(3_600)
+    await post.all()
+    assert post.sender.tries == tries + 2  # one try there, and the hello
+    assert post.sender.of(BO) == ["hello"]
+    states = [(each.state, each.problem) for each in await post.rows(chat)]
+    assert states == [(State.DROPPED, "bot was blocked by the user")] * 4  # the progress message too
+
+
+async def test_the_order_of_a_chat_outlives_any_failure(post: Post) -> None:
+    rng = random.Random(3)
+    chats = [Address("telegram", str(2_000 + n)) for n in range(5)]
+    words = [f"w{n}" for n in range(12)]
+    for chat in chats:
+        failures = [SendFailed("later", "trouble", rng.choice((None, 0.0, 5.0))) if rng.random() < 0.4 else None for _ in range(60)]
+        post.sender.trouble[chat.chat] = deque(failures)
+        await post.say(chat, *words)
+    loops = [post.delivery, post.anew()]
+    for each in loops:
+        each._throttles["telegram"] = Throttle(Pace(1_000, 1_000, 1.0))
+    for _ in range(300):
+        await asyncio.gather(*(each.deliver() for each in loops))
+        if len(post.sender.calls) == len(chats) * len(words):
+            break
+        await post.move(10)
+    assert {chat.chat: post.sender.of(chat) for chat in chats} == {chat.chat: words for chat in chats}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="bots/chat/delivery.py deliver: waits for all of a round, so that one hanging chat holds up every other"
+)
+async def test_a_chat_that_hangs_does_not_hold_up_the_others(post: Post) -> None:
+    post.sender.gates[ADA.chat] = asyncio.Event()
+    stop = asyncio.Event()
+    await post.say(ADA, "slow")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(post.delivery.run(stop))
+        try:
+            async with asyncio.timeout(20):
+                while not post.sender.tries:  # noqa: ASYNC110  # the fake tells when something arrived, and nothing has
+                    await asyncio.sleep(0.01)
+            await post.say(BO, "quick")
+            await post.stage.app.hints.wake(OUTBOX)
+            async with asyncio.timeout(1.5):
+                await post.sender.arrived.wait()
+        finally:
+            post.sender.gates[ADA.chat].set()
+            stop.set()
+            await post.stage.app.hints.wake(OUTBOX)
+    assert post.sender.of(BO) == ["quick"]
+
+
+async def test_a_hint_delivers_at_once_and_stop_ends_it(post: Post) -> None:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(post.delivery.run(stop))
+        for words in ("one", "two"):
+            post.sender.arrived.clear()
+            await post.say(ADA, words)
+            await post.stage.app.hints.wake(OUTBOX)
+            async with asyncio.timeout(20):
+                await post.sender.arrived.wait()
+        stop.set()
+        await post.stage.app.hints.wake(OUTBOX)
+    await post.say(ADA, "three")
+    assert post.sender.of(ADA) == ["one", "two"]

@@ -1,0 +1,155 @@
+"""An audit names what was tampered with in generations and resources, and clean books name nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from core.generations.audit import CHECKS
+from core.ledger.models import Hold, wallet
+from core.providers.base import Delivered, ImageRequest, Outcome, Picture, Rejected
+from core.worker import Worker
+from tests.fakes import PIXEL
+from tests.stage import Stage, breaches, ended, staged
+
+OPEN = "every waiting or running generation has its open hold"
+CAPTURED = "every delivered generation was captured once, at its price"
+GIVEN_BACK = "every failed or cancelled generation was given back whole"
+PICTURE = "every delivered generation has its picture, and no other has one"
+OWNED = "every hold belongs to a generation"
+RUNNING = "every running generation has one open attempt, every other none"
+ONCE = "no generation was tried twice on one resource"
+IN_FLIGHT = "every resource has as many calls in flight as open attempts"
+LIMITS = "no resource is beyond its limits"
+KEYS = "no key outlives its resource"
+CHAIN, HOLD = "the hash chain is whole", "every hold has its entry, and its closing one"
+HELD = "every held account equals its open holds"
+
+STATES = ("delivered", "failed", "running", "queued", "cancelled")
+
+
+@pytest.fixture
+async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    """Sealed books with one generation of each kind, its key the name of its state; the call of the running one hangs."""
+    async with staged(database_url, tmp_path) as stage:
+        await stage.lend("sk-1111111111", max_concurrency="1")
+        stage.provider.answer = _answer
+        worker = Worker(stage.app, 1)
+        for key in ("delivered", "failed"):
+            await stage.app.submit(stage.order(key, prompt=key))
+            await worker.claim()
+            await ended(worker)
+        stage.provider.gate = asyncio.Event()
+        await stage.submit("running")
+        await worker.claim()
+        _, cancelled = await stage.submit("queued", "cancelled")
+        await stage.app.run(lambda work: work.generations.cancel(cancelled.id, stage.creator.id))
+        async with stage.app.read() as work:
+            rows = await work.connection.execute(text("SELECT key, state FROM generations ORDER BY id"))
+            assert {key: state for key, state in rows} == {each: each for each in STATES}
+        assert not breaches(await stage.audit())
+        yield stage
+        stage.provider.gate.set()
+        for task in worker._running:
+            task.cancel()
+        await asyncio.gather(*worker._running, return_exceptions=True)
+
+
+def _answer(request: ImageRequest, _key: str) -> Outcome:
+    return Rejected() if request.prompt == "failed" else Delivered(Picture(PIXEL, "image/png", 1, 1))
+
+
+async def broken(stage: Stage, *statements: str) -> set[str]:
+    """The checks that find something after those statements, each of which changes at least one row."""
+    async with stage.app.begin() as work:
+        for statement in statements:
+            assert (await work.connection.execute(text(statement.replace(":", r"\:")))).rowcount >= 1
+    return set(breaches(await stage.app.audit()))
+
+
+def _set(table: str, change: str, key: str) -> str:
+    here = {
+        "generations": f"key = '{key}'",
+        "holds": f"key = 'hold:{key}'",
+        "entries": f"id = (SELECT closed_by FROM holds WHERE key = 'hold:{key}')",
+        "attempts": f"generation_id = (SELECT id FROM generations WHERE key = '{key}')",
+    }[table]
+    return f"UPDATE {table} SET {change} WHERE {here}"
+
+
+ATTEMPT = "generation_id, resource_id, provider_model, price, reasons, started_at, lease_until, finished_at"
+CASES = [
+    (_set("generations", "held = held + 1", "queued"), {OPEN}),
+    (_set("generations", "held = held - 1", "running"), {OPEN}),
+    (_set("generations", "payer = 'user:2:earnings'", "queued"), {OPEN}),
+    (_set("generations", "state = 'queued'", "cancelled"), {OPEN}),
+    (_set("holds", "key = 'hold:nobody'", "queued"), {OPEN, OWNED}),
+    (_set("holds", "closed_by = entry_id", "running"), {OPEN, HOLD, HELD}),
+    (_set("generations", "held = held + 1", "delivered"), {CAPTURED}),
+    (_set("entries", "kind = 'release'", "delivered"), {CAPTURED, CHAIN}),
+    (_set("generations", "state = 'delivered'", "queued"), {CAPTURED, PICTURE}),
+    (_set("generations", "state = 'delivered', blob = 'x'", "failed"), {CAPTURED}),
+    (_set("holds", "key = 'hold:nobody'", "delivered"), {CAPTURED, OWNED}),
+    (_set("generations", "paid = 1", "failed"), {GIVEN_BACK}),
+    (_set("generations", "paid = held", "cancelled"), {GIVEN_BACK}),
+    (_set("entries", "kind = 'capture'", "cancelled"), {GIVEN_BACK, CHAIN}),
+    (_set("generations", "state = 'cancelled'", "queued"), {GIVEN_BACK}),
+    (_set("generations", "state = 'failed', blob = NULL", "delivered"), {GIVEN_BACK}),
+    (_set("generations", "blob = NULL", "delivered"), {PICTURE}),
+    (_set("generations", "blob = 'pictures/x.png'", "failed"), {PICTURE}),
+    (_set("generations", "blob = 'pictures/x.png'", "queued"), {PICTURE}),
+    (_set("generations", "key = 'renamed'", "cancelled"), {GIVEN_BACK, OWNED}),
+    (_set("generations", "state = 'queued'", "running"), {RUNNING}),
+    (_set("attempts", "finished_at = started_at", "running"), {RUNNING, IN_FLIGHT}),
+    (_set("attempts", "finished_at = NULL", "delivered"), {RUNNING, IN_FLIGHT}),
+    (f"INSERT INTO attempts ({ATTEMPT}, fence) SELECT {ATTEMPT}, fence + 1 FROM attempts WHERE finished_at IS NOT NULL", {ONCE}),
+    ("UPDATE resources SET in_flight = 0", {IN_FLIGHT}),
+    ("UPDATE resources SET state = 'withdrawn'", {KEYS}),
+    ("UPDATE resources SET state = 'revoked'", {KEYS}),
+    ("UPDATE resources SET state = 'draft'", {KEYS}),
+    ("UPDATE sealed_secrets SET subject = 'resource:999'", {KEYS}),
+]
+
+
+@pytest.mark.parametrize(("statement", "named"), CASES)
+async def test_tampering_is_named(stage: Stage, statement: str, named: set[str]) -> None:
+    assert await broken(stage, statement) == named
+
+
+async def test_a_hold_of_nobody_is_named(stage: Stage) -> None:
+    payer, later = wallet(stage.creator.id), stage.app.now() + 1
+    await stage.app.run(lambda work: work.ledger.hold_many([Hold("hold:nobody", payer, 5, later)]))
+    assert await broken(stage) == {OWNED}
+
+
+@pytest.mark.parametrize("change", ["in_flight = max_concurrency + 1", "day_used = day_limit + 1", "month_used = month_limit + 1"])
+async def test_what_is_beyond_a_limit_is_refused_by_the_table_and_named_where_the_table_did_not(stage: Stage, change: str) -> None:
+    statement = f"UPDATE resources SET {change}"
+    with pytest.raises(IntegrityError):
+        await broken(stage, statement)
+    async with stage.app.begin() as work:
+        if stage.app.database.dialect == "sqlite":
+            await work.connection.execute(text("PRAGMA ignore_check_constraints = ON"))
+        else:
+            for name in ("concurrency", "day", "month"):
+                await work.connection.execute(text(f"ALTER TABLE resources DROP CONSTRAINT ck_resources_{name}"))
+        await work.connection.execute(text(statement))
+    assert set(breaches(await stage.app.audit())) == {LIMITS} | ({IN_FLIGHT} if "in_flight" in change else set())
+
+
+@pytest.mark.xfail(strict=True, reason="core/generations/audit.py: `paid` is compared with no entry")
+async def test_a_price_that_was_not_captured_is_named(stage: Stage) -> None:
+    assert await broken(stage, _set("generations", "paid = paid - 1", "delivered")) == {CAPTURED}
+
+
+@pytest.mark.xfail(strict=True, reason="core/generations/audit.py: `shares`, from which earnings are released, are compared with no entry")
+@pytest.mark.parametrize("change", ["shares = REPLACE(shares, '3825', '4500')", "shares = NULL"])
+async def test_a_share_that_was_not_captured_is_named(stage: Stage, change: str) -> None:
+    assert await broken(stage, _set("generations", change, "delivered"))
+
+
+def test_every_check_has_its_case() -> None:
+    assert set().union(*(named for _, named in CASES), {LIMITS}) >= CHECKS.keys()
