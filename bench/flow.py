@@ -160,7 +160,10 @@ async def _stage(url: str, folder: Path, address: str) -> AsyncIterator[_Stage]:
     try:
         provider = StabilityProvider(settings.stability_api_url, client)
         async with open_app(settings, {"stability": provider}) as opened, aiohttp.ClientSession(address) as outside:
-            app = Watched(settings, opened.database, opened.hints, opened.blobs, opened.vault, opened.catalog, opened.providers)
+            app = Watched(
+                settings, opened.database, opened.hints, opened.blobs, opened.vault, opened.catalog, opened.providers,
+                opened.packages, {},
+            )  # fmt: skip
             app.note(0)
             worker, stop = Worker(app, seed=1), asyncio.Event()
             creators = await _people(app)

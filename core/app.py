@@ -193,13 +193,10 @@ class App:
         """The payment as soon as its rail has answered; as it is after so many seconds."""
         news = self.hints.on(OUTBOX)
         deadline = time.monotonic() + seconds
-        try:
-            while payment.state is PaymentState.CREATED and (left := deadline - time.monotonic()) > 0:
-                await wait(news, left)
-                async with self.read() as work:
-                    payment = await work.payments.get(payment.id)
-        finally:
-            self.hints.off(OUTBOX, news)
+        while payment.state is PaymentState.CREATED and (left := deadline - time.monotonic()) > 0:
+            await wait(news, left)
+            async with self.read() as work:
+                payment = await work.payments.get(payment.id)
         return payment
 
     async def receive(self, rail: str, event: RailEvent) -> Applied:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakSet
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerMinute
@@ -50,9 +51,6 @@ class Hints(Protocol):
     def on(self, topic: str) -> asyncio.Event:
         """An event that is set on each wake-up; its one owner clears it."""
 
-    def off(self, topic: str, event: asyncio.Event) -> None:
-        """Forgets an event of `on`."""
-
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """Keeps a short text for a while; an empty value forgets it."""
 
@@ -67,7 +65,7 @@ class LocalHints:
     """Everything within this process."""
 
     def __init__(self) -> None:
-        self._events: dict[str, list[asyncio.Event]] = defaultdict(list)
+        self._events: dict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # gone with their owners
         self._texts: dict[str, tuple[float, str]] = {}
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -77,7 +75,7 @@ class LocalHints:
 
     def set(self, topic: str) -> None:
         """Sets the events of this process."""
-        for event in self._events[topic]:
+        for event in list(self._events[topic]):
             event.set()
 
     def set_all(self) -> None:
@@ -88,12 +86,8 @@ class LocalHints:
     def on(self, topic: str) -> asyncio.Event:
         """See Hints."""
         event = asyncio.Event()
-        self._events[topic].append(event)
+        self._events[topic].add(event)
         return event
-
-    def off(self, topic: str, event: asyncio.Event) -> None:
-        """See Hints."""
-        self._events[topic].remove(event)
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """See Hints."""
@@ -136,10 +130,6 @@ class RedisHints:
     def on(self, topic: str) -> asyncio.Event:
         """See Hints."""
         return self._local.on(topic)
-
-    def off(self, topic: str, event: asyncio.Event) -> None:
-        """See Hints."""
-        self._local.off(topic, event)
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """See Hints."""

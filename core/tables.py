@@ -2,6 +2,7 @@
 
 from core.db import metadata
 from core.generations import models as generations
+from core.idempotency import models as idempotency
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
 from core.payments import models as payments
@@ -9,4 +10,4 @@ from core.resources import models as resources
 from core.users import models as users
 from core.vault import models as vault
 
-__all__ = ["generations", "ledger", "mailbox", "metadata", "payments", "resources", "users", "vault"]
+__all__ = ["generations", "idempotency", "ledger", "mailbox", "metadata", "payments", "resources", "users", "vault"]

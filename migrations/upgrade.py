@@ -19,6 +19,9 @@ LOCK = 0x6165746865726631
 WAIT_SECONDS = 120
 """How long a process waits for another one that migrates."""
 
+ASK_SECONDS = 0.1
+"""How often it asks whether that one is done."""
+
 TABLE_LOCK_SECONDS = 10
 """How long a step waits for a table in use. Everybody else queues behind that wait, so it is short: the step fails and is run again."""
 
@@ -83,11 +86,16 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
 
 @asynccontextmanager
 async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
-    """One migration at a time: SQLite's BEGIN IMMEDIATE sees to it; PostgreSQL needs a lock, on a connection that holds no snapshot."""
+    """One migration at a time: SQLite's BEGIN IMMEDIATE sees to it; PostgreSQL needs a lock, on a connection that holds no snapshot.
+
+    Who waits asks again and again: a statement that waited inside the database would hold a snapshot, and CREATE INDEX CONCURRENTLY waits
+    for every older one, so the two would wait for each other. Raises TimeoutError after WAIT_SECONDS.
+    """
     if engine.dialect.name == "sqlite":
         yield
         return
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as guard:
-        await guard.execute(text(f"SET lock_timeout = '{WAIT_SECONDS}s'"))
-        await guard.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not (await guard.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK})).scalar_one():
+                await asyncio.sleep(ASK_SECONDS)
         yield  # closing the connection lets go of the lock, also when this process is killed

@@ -24,13 +24,30 @@ VAGUE = re.compile(r"(^|_)(utils?|common|helpers?|managers?|misc)(_|$)", re.IGNO
 
 FEATURE_FILES = {"__init__", "models", "rules", "service", "errors"}
 """What every feature folder of core may hold, and nothing else but …"""
-VERBS = {"submit", "claim", "settle", "audit", "seal", "refund", "release", "resolve", "rotate", "probe", "lend", "publish", "hand_over"}
+VERBS = {
+    "submit",
+    "claim",
+    "settle",
+    "audit",
+    "seal",
+    "receive",
+    "refund",
+    "release",
+    "resolve",
+    "rotate",
+    "probe",
+    "lend",
+    "publish",
+    "hand_over",
+}
 """… a service that grew, split by what it does, …"""
 SPECIAL = {
     "providers": None,  # base.py and one file per vendor
     "scheduler": {"policy"},
-    "vault": {"secret", "keyring"},
-    "payments": {"rails"},
+    "vault": {"secret", "keyring", "redact"},
+    "payments": {"rails", "packages"},
+    "ledger": {"statement"},
+    "generations": {"pages"},
     "mailbox": {"inbox", "outbox"},
 }
 """… or what the design names for this one folder; None stands for anything."""

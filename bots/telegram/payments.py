@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
@@ -18,7 +17,7 @@ from telegram.error import BadRequest, Forbidden, TelegramError
 
 from bots.chat.types import Paid, PayingChatPort, PaymentPort, Person
 from bots.telegram.incoming import person_of
-from core.payments.rails.stars import StarsAway
+from core.payments.rails.stars import Move, StarsAway
 from core.users.models import locale_of
 
 VERDICT_SECONDS = 7.0
@@ -160,22 +159,6 @@ def _payer(message: Message) -> Person:
     return Person(str(chat.id), chat.full_name or "")
 
 
-@dataclass(frozen=True, slots=True)
-class StarsMove:
-    """One movement of the bot's Stars. `id`: the charge for a payment, and the same again for what takes it back.
-
-    `amount`: whole Stars, above zero. `order` and `user` (Telegram's id) are known for payments by invoice and their refunds. `at`: Unix
-    time in microseconds.
-    """
-
-    id: str
-    order: str | None
-    amount: int
-    direction: Literal["in", "out"]
-    user: str | None
-    at: int
-
-
 class StarsDesk:
     """What only the bot itself can do about its Stars: the Bank of the Stars rail. Raises StarsAway when Telegram cannot be asked now."""
 
@@ -196,7 +179,7 @@ class StarsDesk:
             raise StarsAway(error.message) from None
         return "done"
 
-    async def transactions(self, offset: int, limit: int = MAX_PAGE) -> list[StarsMove]:
+    async def transactions(self, offset: int, limit: int = MAX_PAGE) -> list[Move]:
         """At most `limit` (1 to 100) movements from the `offset`-th on, the oldest first.
 
         A chargeback by the store that sold the Stars shows here and nowhere else.
@@ -209,10 +192,10 @@ class StarsDesk:
         return [_move(each) for each in listed.transactions]
 
 
-def _move(transaction: StarTransaction) -> StarsMove:
+def _move(transaction: StarTransaction) -> Move:
     partner = transaction.source or transaction.receiver
     known = partner if isinstance(partner, TransactionPartnerUser) else None
-    return StarsMove(
+    return Move(
         transaction.id,
         known.invoice_payload if known else None,
         transaction.amount,

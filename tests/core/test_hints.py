@@ -26,7 +26,7 @@ async def test_wake_ups_texts_and_limits(hints_url: str) -> None:
         await hints.remember("form:1", "", 60)
         assert await hints.recall("form:1") == ""
         admitted = await asyncio.gather(*(hints.admit("ada", 10) for _ in range(50)))
-        assert sum(admitted) == 10
+        assert sum(bool(each) for each in admitted) == 10
         assert await hints.admit("bo", 10)
 
 

@@ -12,11 +12,11 @@ from telegram import Bot, Chat, RefundedPayment, User
 from telegram import Message as BotMessage
 
 from bots.telegram.incoming import ALLOWED_UPDATES, chat_key, is_checkout
-from bots.telegram.payments import Checkouts, StarsDesk, StarsMove, settle
+from bots.telegram.payments import Checkouts, StarsDesk, settle
 from bots.telegram.runner import MAX_FAILURES
 from bots.telegram.store import CHECKOUTS, InboxStore
 from core.mailbox.models import Received
-from core.payments.rails.stars import StarsAway
+from core.payments.rails.stars import Move, StarsAway
 from sandbox.telegram import TelegramSandbox
 from tests.stage import staged
 from tests.telegram_bot.fakes import FakeChat, MemoryStore
@@ -202,5 +202,5 @@ async def test_transactions(sandbox: TelegramSandbox, chat: FakeChat, store: Mem
         (second, f"{BO}:8", 250, "out", str(BO)),
         ("w1", None, 9, "out", None),
     ]
-    assert moves[-1] == StarsMove("w1", None, 9, "out", None, 1_800_000_000_000_000)
+    assert moves[-1] == Move("w1", None, 9, "out", None, 1_800_000_000_000_000)
     assert moves[0].at == sandbox.stars.transactions[0]["date"] * 1_000_000

@@ -5,6 +5,7 @@ There is nothing to open: the invoice is a message. There is no single order to 
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from core.payments.rails.base import BadSignature, Checkout, Opened, RailAway, RailEvent, Refunding, Returned, Said
@@ -13,17 +14,20 @@ PAGE = 100
 """Transactions asked for at once; the Bot API gives at most as many."""
 
 
-class Move(Protocol):
-    """One movement of the bot's Stars: `id` is the charge, and the same again for what takes it back; `order` where it was an invoice's."""
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One movement of the bot's Stars. `id`: the charge for a payment, and the same again for what takes it back.
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def order(self) -> str | None: ...
-    @property
-    def amount(self) -> int: ...
-    @property
-    def direction(self) -> Literal["in", "out"]: ...
+    `amount`: whole Stars, above zero. `order` and `user` (Telegram's id) are known for payments by invoice and their refunds. `at`: Unix
+    time in microseconds.
+    """
+
+    id: str
+    order: str | None
+    amount: int
+    direction: Literal["in", "out"]
+    user: str | None
+    at: int
 
 
 class StarsAway(Exception):
