@@ -1,16 +1,40 @@
 """The HTTP application."""
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from api import errors, handover, health, webhooks
+from api import docs, errors, handover, health, models, pictures, webhooks
+from api.frame import BodyLimit, Frame
+from api.limits import AddressLimit
+from api.waiting import Waiting
 from core.app import App
+
+METHODS = ("GET", "POST", "PATCH", "DELETE")
+EXPOSED = (
+    "Location", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id", "Idempotency-Replayed", "Aetherflow-Credits",
+    "Aetherflow-Generations",
+)  # fmt: skip
+"""What a page of another origin may read of an answer."""
+PREFLIGHT_SECONDS = 600
 
 
 def make_api(app: App) -> FastAPI:
-    """Every route, over an open App."""
-    api = FastAPI(title="Aetherflow", version="0.1.0", docs_url=None, redoc_url=None)
+    """Every route, over an open App. `state.waiting` is to be closed by whoever stops serving."""
+    api = FastAPI(title="Aetherflow", version="0.1.0", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     api.state.core = app
+    api.state.waiting = Waiting(app)
     errors.install(api)
-    for module in (health, handover, webhooks):
+    for module in (models, pictures, health, handover, docs):
         api.include_router(module.router)
+    api.include_router(webhooks.router, include_in_schema=False)
+    # The last one added is the outermost.
+    api.add_middleware(BodyLimit)
+    api.add_middleware(AddressLimit, app=app)
+    origins = [origin.strip().rstrip("/") for origin in app.settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        api.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=METHODS, allow_headers=["*"], expose_headers=EXPOSED,
+            max_age=PREFLIGHT_SECONDS,
+        )  # fmt: skip
+    api.add_middleware(Frame, https=app.settings.public_url.startswith("https://"))
     return api

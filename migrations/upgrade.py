@@ -96,6 +96,6 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
         return
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as guard:
         async with asyncio.timeout(WAIT_SECONDS):
-            while not (await guard.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK})).scalar_one():
+            while not (await guard.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK})).scalar_one():  # noqa: ASYNC110
                 await asyncio.sleep(ASK_SECONDS)
         yield  # closing the connection lets go of the lock, also when this process is killed

@@ -57,6 +57,7 @@ class Interactions:
         if kind == AUTOCOMPLETE:
             interaction.choices = asyncio.get_running_loop().create_future()
         self.send(interaction)
+        self._state.stirred()
         asyncio.get_running_loop().call_later(self._answer_seconds, self._expire, interaction)
         return interaction
 
