@@ -2,6 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.acts.service import Acts
 from core.generations.service import Generations
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
@@ -16,6 +17,7 @@ class UnitOfWork:
     def __init__(self, connection: AsyncConnection, now: int) -> None:
         self.connection = connection
         self.now = now
+        self.acts = Acts(connection, now)
         self.ledger = Ledger(connection, now)
         self.mailbox = Mailbox(connection, now)
         self.users = Users(connection, now)

@@ -17,6 +17,7 @@ from bots.chat.notices import status
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, questions, render
 from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Reply
+from core.acts.errors import AdminsOnly
 from core.address import Address
 from core.app import OUTBOX, App
 from core.db import SECOND
@@ -86,6 +87,8 @@ class Chat:
         return await self._answer(event, user, entry, words[1:])
 
     async def _answer(self, event: Event, user: User, entry: Entry, words: tuple[str, ...]) -> Answer:
+        if entry.admin and not user.is_admin:
+            raise AdminsOnly()
         if entry.alone:
             async with self.app.read() as work:
                 answered = await entry.handler(Context(self.app, event, user, work, words))

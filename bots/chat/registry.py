@@ -31,11 +31,12 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`alone`: reads only; it returns an Order, or writes through use cases that open their own transaction."""
+    """`alone`: reads only; it returns an Order, or writes through use cases that open their own transaction. `admin`: for admins alone."""
 
     handler: Handler
     alone: bool = False
     spec: CommandSpec | None = None
+    admin: bool = False
 
 
 @dataclass(slots=True)
@@ -53,17 +54,17 @@ def command(name: str, *options: Option, private: bool = False, admin: bool = Fa
     """Declares a command of both platforms."""
 
     def declare(handler: Handler) -> Handler:
-        REGISTRY.commands[name] = Entry(handler, alone, CommandSpec(name, options, private, admin))
+        REGISTRY.commands[name] = Entry(handler, alone, CommandSpec(name, options, private, admin), admin)
         return handler
 
     return declare
 
 
-def action(name: str, *, alone: bool = False) -> Callable[[Handler], Handler]:
+def action(name: str, *, admin: bool = False, alone: bool = False) -> Callable[[Handler], Handler]:
     """Declares what a button or a sent form asks for: its first word."""
 
     def declare(handler: Handler) -> Handler:
-        REGISTRY.actions[name] = Entry(handler, alone)
+        REGISTRY.actions[name] = Entry(handler, alone, admin=admin)
         return handler
 
     return declare
