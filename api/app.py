@@ -3,10 +3,11 @@
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import docs, errors, handover, health, models, pictures, webhooks
+from api import auth, docs, errors, generations, handover, health, models, openai, pictures, resources, topups, wallet, webhooks
 from api.frame import BodyLimit, Frame
 from api.limits import AddressLimit
 from api.waiting import Waiting
+from core.accounts import Accounts
 from core.app import App
 
 METHODS = ("GET", "POST", "PATCH", "DELETE")
@@ -22,9 +23,10 @@ def make_api(app: App) -> FastAPI:
     """Every route, over an open App. `state.waiting` is to be closed by whoever stops serving."""
     api = FastAPI(title="Aetherflow", version="0.1.0", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     api.state.core = app
+    api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    for module in (models, pictures, health, handover, docs):
+    for module in (auth, models, generations, pictures, wallet, topups, resources, openai, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
     # The last one added is the outermost.

@@ -15,6 +15,7 @@ from api.language import WORDS, language_of
 from api.openai_errors import openai_error
 from api.problems import Problem
 from api.validation import is_malformed, is_other_media, read_errors
+from core.access.errors import BadAddress, BadPassword, CapReached, CodeExpired, Unauthenticated, WrongPassword
 from core.blobs import BlobsUnavailable
 from core.catalog import BadParameter, UnknownModel
 from core.errors import AetherflowError, Forbidden, NotFound, Refusal
@@ -26,13 +27,19 @@ from core.resources.errors import BadLimit, KeyOfAnother, LinkExpired, NotAKey
 from core.words import Amount, Text
 
 STATUS: dict[type[AetherflowError], int] = {
+    Unauthenticated: 401,
+    WrongPassword: 401,
+    CapReached: 402,
     InsufficientCredits: 402,
     BadSignature: 403,
     Forbidden: 403,
     NotFound: 404,
     Refusal: 409,
     LinkExpired: 410,
+    CodeExpired: 410,
     BadPrompt: 422,
+    BadAddress: 422,
+    BadPassword: 422,
     UnknownModel: 422,
     BadParameter: 422,
     BadLimit: 422,
@@ -47,7 +54,7 @@ STATUS: dict[type[AetherflowError], int] = {
 """The nearest class of an error decides."""
 
 MEDIA_TYPE = "application/problem+json"
-AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt"})
+AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left"})
 """Facts in milli-credits; people read Credits."""
 HIDDEN = frozenset({"account", "blob", "hold", "key", "subject"})
 """Facts that name what is inside; a sentence may use them, a document does not show them."""

@@ -5,13 +5,16 @@ both databases compare and subtract them alike.
 """
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
+import aiosqlite
 from sqlalchemy import BigInteger, Integer, MetaData, TextClause, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -51,15 +54,21 @@ run again, the same work finds that key and answers as for a replay."""
 
 
 class Database:
-    """An engine for writing and one for reading. Share one per process; `close()` at the end."""
+    """An engine for writing and one for reading. Share one per process; `close()` at the end.
+
+    Who waits for a connection waits here and not in the engine's pool: before Python 3.12 that pool loses a connection when the one who is
+    about to get it is cancelled (`asyncio.wait_for`, github.com/python/cpython/issues/86296).
+    """
 
     def __init__(self, url: str) -> None:
         self.dialect = make_url(url).get_backend_name()
         if self.dialect == "sqlite":
-            self._writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=60)
-            self._reader = create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=60)
+            driver = {"async_creator_fn": _open_sqlite}
+            self._writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=60, connect_args=driver)
+            self._reader = create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=60, connect_args=driver)
             _configure_sqlite(self._writer, begin="BEGIN IMMEDIATE")
             _configure_sqlite(self._reader, begin="BEGIN DEFERRED")
+            self._writing, self._reading = asyncio.Semaphore(1), asyncio.Semaphore(READERS)
         elif self.dialect == "postgresql":
             self._writer = create_async_engine(
                 url,
@@ -69,19 +78,20 @@ class Database:
                 connect_args={"server_settings": {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "jit": "off"}},
             )
             self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._writing = self._reading = asyncio.Semaphore(2 * POOL_SIZE)
         else:
             raise ValueError(f"unsupported database: {self.dialect}")
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """One transaction that may write: committed at the end of the block, rolled back when it raises."""
-        async with self._writer.begin() as connection:
+        async with self._writing, self._writer.begin() as connection:
             yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading. On PostgreSQL each statement sees its own moment."""
-        async with self._reader.connect() as connection:
+        async with self._reading, self._reader.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -92,7 +102,7 @@ class Database:
                 yield connection
             return
         engine = self._writer.execution_options(isolation_level="REPEATABLE READ")
-        async with engine.begin() as connection:
+        async with self._writing, engine.begin() as connection:
             yield connection
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
@@ -171,6 +181,29 @@ class Coalescer(Generic[Item, Result]):
             if len(items) == 1:
                 return [error]
         return [answer for item in items for answer in await self._answers([item])]
+
+
+class _Finishing(aiosqlite.Connection):
+    """A connection that ends its transaction before it is closed.
+
+    The engine closes the connection of a caller who was cancelled. SQLite goes on with such a connection, its transaction open and
+    everybody else kept from writing, for as long as somebody holds on to one of its statements (sqlite.org/c3ref/close.html).
+    """
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._execute(self._end)  # type: ignore[no-untyped-call]  # in its thread, behind what was under way
+        await super().close()
+
+    def _end(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._conn.rollback()
+
+
+def _open_sqlite(database: str, **settings: Any) -> aiosqlite.Connection:
+    made = _Finishing(partial(sqlite3.connect, database, **settings), iter_chunk_size=64)
+    made._thread.daemon = True  # noqa: SLF001  # as the engine does with those that it makes itself
+    return made
 
 
 def _configure_sqlite(engine: AsyncEngine, *, begin: str) -> None:

@@ -1,5 +1,6 @@
 """Every table of the schema, for migrations: importing the models registers them with the one MetaData."""
 
+from core.access import models as access
 from core.acts import models as acts
 from core.db import metadata
 from core.generations import models as generations
@@ -11,4 +12,4 @@ from core.resources import models as resources
 from core.users import models as users
 from core.vault import models as vault
 
-__all__ = ["acts", "generations", "idempotency", "ledger", "mailbox", "metadata", "payments", "resources", "users", "vault"]
+__all__ = ["access", "acts", "generations", "idempotency", "ledger", "mailbox", "metadata", "payments", "resources", "users", "vault"]

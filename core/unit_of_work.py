@@ -2,8 +2,10 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.access.service import Access
 from core.acts.service import Acts
 from core.generations.service import Generations
+from core.idempotency.service import Idempotency
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.payments.service import Payments
@@ -17,10 +19,12 @@ class UnitOfWork:
     def __init__(self, connection: AsyncConnection, now: int) -> None:
         self.connection = connection
         self.now = now
+        self.access = Access(connection, now)
         self.acts = Acts(connection, now)
         self.ledger = Ledger(connection, now)
         self.mailbox = Mailbox(connection, now)
         self.users = Users(connection, now)
         self.resources = Resources(connection, now)
+        self.idempotency = Idempotency(connection, now)
         self.generations = Generations(connection, now)
         self.payments = Payments(connection, now)

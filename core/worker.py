@@ -195,7 +195,7 @@ class Worker:
         await app.database.run(lambda connection: collect_debts(connection, app.now()))
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
             pass
-        await app.run(lambda work: work.mailbox.prune())
+        await app.run(_prune)
 
     # Probing
 
@@ -253,6 +253,13 @@ def _news(before: Resource, after: Resource, probe: Probe) -> str | None:
     if before.health.state is HealthState.OUT and after.health.state is not HealthState.OUT:
         return "resource_back"
     return None
+
+
+async def _prune(work: UnitOfWork) -> None:
+    """Deletes what was kept long enough."""
+    await work.mailbox.prune()
+    await work.idempotency.prune()
+    await work.access.prune()
 
 
 def _settlement(lease: Lease, outcome: Outcome, blob: str | None, seconds: float) -> Settlement:

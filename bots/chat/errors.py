@@ -4,7 +4,7 @@ from bots.chat.types import Button, Reply
 from core.errors import AetherflowError
 from core.words import Amount, Text
 
-_AMOUNTS = frozenset({"needed", "available", "debt"})
+_AMOUNTS = frozenset({"needed", "available", "debt", "left"})
 
 
 def explain(error: AetherflowError) -> Reply:

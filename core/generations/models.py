@@ -144,7 +144,7 @@ class Order:
     """A checked wish with its price: what `submit` takes. `key` makes it unique, whoever repeats it.
 
     `address`: where its progress and result are said (None: nowhere, the caller asks). `event` (platform, event id, chat) is marked as
-    handled in the same transaction; whoever handles it says the first message itself.
+    handled in the same transaction; whoever handles it says the first message itself. `token_id`: the API token, whose cap counts.
     """
 
     key: str
@@ -154,6 +154,7 @@ class Order:
     address: Address | None = None
     community_id: int | None = None
     event: tuple[str, str, str] | None = None
+    token_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Reading generations, and cancelling what still waits."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
@@ -112,6 +112,14 @@ async def read_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[
     """Generations by their business keys."""
     rows = await connection.execute(select(*COLUMNS).where(generations.c.key.in_(keys)))
     return {row["key"]: read(row) for row in rows.mappings()}
+
+
+async def spent_by_token(connection: AsyncConnection, token_ids: Iterable[int]) -> dict[int, int]:
+    """What API tokens have spent, in milli-credits: what was paid, and what is held for what still waits or runs."""
+    active = generations.c.state.in_((State.QUEUED, State.RUNNING))
+    amount = func.sum(case((active, generations.c.held), else_=generations.c.paid))
+    query = select(generations.c.token_id, amount).where(generations.c.token_id.in_(list(token_ids))).group_by(generations.c.token_id)
+    return {token_id: int(spent) for token_id, spent in await connection.execute(query)}
 
 
 def read(row: Mapping[Any, Any]) -> Generation:

@@ -8,12 +8,14 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.access.errors import CapReached
+from core.access.models import api_tokens
 from core.db import HOUR, MINUTE, SECOND
 from core.errors import Refusal
 from core.generations.errors import TooManyQueued
 from core.generations.models import Order, State, Submitted, generations
 from core.generations.rules import content_of
-from core.generations.service import read_by_key
+from core.generations.service import read_by_key, spent_by_token
 from core.ledger.errors import InDebt, KeyReused
 from core.ledger.models import Hold, debt, earnings, wallet
 from core.ledger.service import Ledger
@@ -48,7 +50,8 @@ async def submit_many(
 ) -> list[Submitted | Refusal]:
     """Holds the price and queues each order; a replay finds its own row. One refused order never touches another.
 
-    Per item: Submitted, or InsufficientCredits, Frozen, InDebt, TooManyQueued, or KeyReused for a known key with another content.
+    Per item: Submitted, or InsufficientCredits, Frozen, InDebt, TooManyQueued, CapReached, or KeyReused for a known key
+    with another content.
     `minutes` is how long a generation may wait and run.
     """
     first: dict[str, Order] = {}
@@ -81,9 +84,11 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
     standings = await _standings(connection, {order.user_id for order in orders})
     payers = {order.user_id for order in orders}
     balances = await ledger.balances([account for payer in payers for account in (wallet(payer), earnings(payer), debt(payer))])
+    budgets = await _budgets(connection, {order.token_id for order in orders if order.token_id is not None})
     refused: dict[str, Refusal] = {}
     rows: list[dict[str, Any]] = []
     for order in orders:
+        left = budgets.get(order.token_id)
         standing = standings[order.user_id]
         if standing.frozen:
             refused[order.key] = Frozen()
@@ -91,9 +96,13 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
             refused[order.key] = InDebt(debt=owed)
         elif standing.active >= queued_per_user:
             refused[order.key] = TooManyQueued(limit=queued_per_user)
+        elif left is not None and left < order.price:
+            refused[order.key] = CapReached(needed=order.price, left=max(0, left))
         else:
             standing.active += 1
             standing.turn += 1
+            if left is not None:
+                budgets[order.token_id] = left - order.price
             rows.append(_row(order, _payer(order, balances), standing.turn, now, minutes))
     expires_at = now + minutes * MINUTE + HOLD_GRACE
     answers = await ledger.hold_many([Hold(hold_key(row["key"]), row["payer"], row["held"], expires_at) for row in rows])
@@ -119,6 +128,7 @@ def _row(order: Order, payer: str, turn: int, now: int, minutes: int) -> dict[st
         "content": content_of(order),
         "user_id": order.user_id,
         "community_id": order.community_id,
+        "token_id": order.token_id,
         "parent_id": wish.parent_id,
         "payer": payer,
         "model": wish.model,
@@ -135,6 +145,16 @@ def _row(order: Order, payer: str, turn: int, now: int, minutes: int) -> dict[st
         "platform": order.address.platform if order.address else None,
         "chat": order.address.chat if order.address else None,
     }
+
+
+async def _budgets(connection: AsyncConnection, token_ids: set[int]) -> dict[int | None, int]:
+    """What each API token with a cap may still spend, its row locked, so that parallel submits count one after the other."""
+    if not token_ids:
+        return {}
+    query = select(api_tokens.c.id, api_tokens.c.cap).where(api_tokens.c.id.in_(token_ids), api_tokens.c.cap.is_not(None))
+    caps = {id_: cap for id_, cap in await connection.execute(query.order_by(api_tokens.c.id).with_for_update())}
+    spent = await spent_by_token(connection, caps)
+    return {id_: cap - spent.get(id_, 0) for id_, cap in caps.items()}
 
 
 async def _contents(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, str]:

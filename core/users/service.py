@@ -54,9 +54,19 @@ class Users:
             raise UserNotFound(user=user_id)
         return _user(row)
 
+    async def identities(self, user_id: int) -> list[tuple[str, str]]:
+        """(platform, id there) of everything that a user is known by, in the order in which it came."""
+        query = select(identities.c.platform, identities.c.external_id).where(identities.c.user_id == user_id)
+        rows = await self._connection.execute(query.order_by(identities.c.created_at, identities.c.platform))
+        return [(platform, external_id) for platform, external_id in rows]
+
     async def set_locale(self, user_id: int, locale: str) -> None:
         """Changes the language that the user reads."""
         await self._connection.execute(update(users).where(users.c.id == user_id).values(locale=locale))
+
+    async def rename(self, user_id: int, name: str) -> None:
+        """Changes the name that others see, at most MAX_NAME characters."""
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(name=name[:MAX_NAME]))
 
     async def add_role(self, user_id: int, role: Role) -> None:
         """Adds a role."""

@@ -1,0 +1,155 @@
+"""Who may do what: every route of the application against everybody who may ask. A route without a line here fails."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from core.access.models import Scope
+from core.users.models import Role, User
+from tests.api.stage import Served, served_stage
+
+SCOPES = frozenset(Scope)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a route answers to whom: `owner` is the creator, or the miner for what is lent. Rows of others are not there for anybody.
+
+    `scope` None: a public route, which answers everybody alike.
+    """
+
+    owner: int
+    scope: str | None = None
+    others: int | None = None
+    frozen: int | None = None
+    body: dict[str, Any] | None = None
+    as_miner: bool = False
+
+    def expected(self) -> dict[str, int]:
+        """The status for each of the actors."""
+        if self.scope is None:
+            return dict.fromkeys(("anonymous", "owner", "other", "scopeless", "admin", "frozen"), self.owner)
+        others = self.others or self.owner
+        frozen = self.frozen or self.owner
+        scopeless = self.owner if self.scope == ANY else 403
+        return {"anonymous": 401, "owner": self.owner, "other": others, "scopeless": scopeless, "admin": others, "frozen": frozen}
+
+
+WHO = {"email": "ada@example.org", "password": "a long sentence"}
+SESSION, ANY = "a session", "any token"
+PROMPT, LEND = {"prompt": "a fox"}, {"provider": "stability", "attested_rule": "2025-07-31"}
+RULES: dict[tuple[str, str], Rule] = {
+    ("GET", "/healthz"): Rule(200),
+    ("GET", "/readyz"): Rule(200),
+    ("GET", "/metrics"): Rule(200),
+    ("GET", "/docs"): Rule(200),
+    ("GET", "/openapi.json"): Rule(200),
+    ("GET", "/static/docs.css"): Rule(200),
+    ("GET", "/static/handover.css"): Rule(200),
+    ("GET", "/models"): Rule(200),
+    ("GET", "/pictures/{signed}"): Rule(404),
+    ("GET", "/handover/{token}"): Rule(410),
+    ("POST", "/handover/{token}"): Rule(410),
+    ("POST", "/webhooks/telegram"): Rule(404),
+    ("POST", "/webhooks/stripe"): Rule(403),  # the stage has this rail, and nobody here signs
+    ("POST", "/webhooks/alipay"): Rule(404),
+    ("POST", "/auth/register"): Rule(202, body=WHO),
+    ("POST", "/auth/verify"): Rule(410, body={"code": "unknown"}),
+    ("POST", "/auth/login"): Rule(401, body=WHO),
+    ("POST", "/auth/refresh"): Rule(401, body={"refresh_token": "unknown"}),
+    ("POST", "/auth/forgot"): Rule(202, body={"email": WHO["email"]}),
+    ("POST", "/auth/reset"): Rule(410, body={"code": "unknown", "password": WHO["password"]}),
+    ("POST", "/auth/logout"): Rule(204, SESSION, body={}),
+    ("POST", "/auth/password"): Rule(401, SESSION, body={"old_password": "x", "new_password": WHO["password"]}),
+    ("GET", "/me"): Rule(200, ANY),
+    ("PATCH", "/me"): Rule(200, SESSION, body={"locale": "zh"}),
+    ("GET", "/me/tokens"): Rule(200, SESSION),
+    ("POST", "/me/tokens"): Rule(201, SESSION, frozen=403, body={"name": "mine", "scopes": ["generate"]}),
+    ("DELETE", "/me/tokens/{number}"): Rule(204, SESSION, others=404, frozen=404),
+    ("GET", "/wallet/packages"): Rule(200, "wallet:topup"),
+    ("POST", "/wallet/topups"): Rule(404, "wallet:topup", body={"package": "unknown", "rail": "stripe"}),
+    ("GET", "/wallet/topups"): Rule(200, "wallet:topup"),
+    ("GET", "/wallet/topups/{number}"): Rule(404, "wallet:topup"),
+    ("GET", "/wallet"): Rule(200, "wallet:read"),
+    ("GET", "/wallet/transactions"): Rule(200, "wallet:read"),
+    ("POST", "/generations"): Rule(202, "generate", others=402, frozen=403, body=PROMPT),
+    ("GET", "/generations"): Rule(200, "generations:read"),
+    ("GET", "/generations/{number}"): Rule(200, "generations:read", others=404),
+    ("GET", "/generations/{number}/image"): Rule(409, "generations:read", others=404),
+    ("POST", "/generations/{number}/cancel"): Rule(200, "generate", others=404),
+    ("GET", "/resources"): Rule(200, "resources", as_miner=True),
+    ("POST", "/resources"): Rule(201, "resources", frozen=403, body=LEND, as_miner=True),
+    ("POST", "/resources/{number}/handover"): Rule(201, "resources", others=404, frozen=403, as_miner=True),
+    ("PATCH", "/resources/{number}"): Rule(200, "resources", others=404, frozen=403, body={"label": "mine"}, as_miner=True),
+    ("DELETE", "/resources/{number}"): Rule(204, "resources", others=404, as_miner=True),
+    ("GET", "/resources/{number}/stats"): Rule(200, "resources", others=404, as_miner=True),
+    ("GET", "/v1/models"): Rule(200, "generate"),
+    ("GET", "/v1/models/{model}"): Rule(200, "generate"),
+    ("POST", "/v1/images/generations"): Rule(504, "generate", others=429, frozen=403, body=PROMPT),
+}
+
+
+def routes_of(api: FastAPI) -> set[tuple[str, str]]:
+    """Every method and path that the application answers."""
+    return {(method, str(route.path)) for route in iter_route_contexts(api.routes) for method in route.methods or ()}
+
+
+@dataclass
+class Cast:
+    """Everybody who asks, and a client without a token."""
+
+    served: Served
+    client: httpx.AsyncClient
+    people: dict[str, User] = field(default_factory=dict)
+
+    async def ask(self, method: str, path: str, rule: Rule, actor: str) -> int:
+        """The status that an actor gets. Numbers: 1 is the owner's; 2 is too, for when they are frozen."""
+        owner = self.served.stage.miner if rule.as_miner else self.served.stage.creator
+        user = {"owner": owner, "frozen": owner, "scopeless": owner}.get(actor) or self.people.get(actor)
+        scopes = sorted(SCOPES - {rule.scope or ""}) if actor == "scopeless" else sorted(SCOPES)
+        headers = {} if user is None else {"Authorization": f"Bearer {await self._token(user, rule, actor, scopes)}"}
+        filled = path.format(number=2 if actor == "frozen" else 1, token="unknown", signed="unknown", model="core")
+        return (await self.client.request(method, filled, headers=headers, json=rule.body)).status_code
+
+    async def _token(self, user: User, rule: Rule, actor: str, scopes: list[Scope]) -> str:
+        """A session's where one is needed; the "scopeless" actor has an API token that does not suffice."""
+        if rule.scope == SESSION and actor != "scopeless":
+            return (await self.served.session(user)).access
+        return await self.served.token(user, *scopes)
+
+
+@pytest.fixture
+async def cast(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Cast]:
+    async with (
+        served_stage(sqlite_url, tmp_path, openai_wait_seconds=0.01, smtp_url="smtp://127.0.0.1:1", logins_per_account=1000) as served,
+        httpx.AsyncClient(base_url=served.url, timeout=30) as client,
+    ):
+        stage = served.stage
+        await stage.lend("sk-another")
+        await stage.submit("one", "two")
+        other, admin = await stage.person("other"), await stage.person("admin")
+        await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
+        yield Cast(served, client, {"other": other, "admin": admin})
+
+
+async def test_every_route_has_its_rule(served_once: Served) -> None:
+    routes = routes_of(served_once.api)
+    assert len(routes) > 20
+    assert routes - RULES.keys() == set(), "say who may ask it"
+    assert RULES.keys() - routes == set(), "there is no such route"
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(RULES), ids=lambda part: part)
+async def test_a_route_answers_whom_it_should(cast: Cast, method: str, path: str) -> None:
+    rule, stage = RULES[method, path], cast.served.stage
+    found = {actor: await cast.ask(method, path, rule, actor) for actor in ("anonymous", "scopeless", "other", "admin", "owner")}
+    for user in (stage.creator, stage.miner):
+        await stage.app.run(lambda work, user=user: work.users.freeze(user.id, True))  # type: ignore[misc]  # bound by default
+    found["frozen"] = await cast.ask(method, path, rule, "frozen")
+    assert found == rule.expected()

@@ -1,0 +1,145 @@
+"""Ordering pictures and getting them."""
+
+import asyncio
+
+import httpx
+
+from core.ledger.models import held_account, wallet
+from tests.api.stage import PICTURE, Served
+from tests.stage import PRICE, breaches
+
+
+async def finished(client: httpx.AsyncClient, number: int) -> dict[str, object]:
+    """A generation once it has ended."""
+    async with asyncio.timeout(20):
+        while True:
+            shown: dict[str, object] = (await client.get(f"/generations/{number}")).json()
+            if shown["state"] not in ("queued", "running"):
+                return shown
+
+
+async def test_an_order_becomes_a_picture_that_is_paid_for(served: Served) -> None:
+    async with served.client() as client:
+        ordered = await client.post("/generations", json={"prompt": "a fox", "ratio": "16:9", "seed": 3})
+        assert ordered.status_code == 202, ordered.text
+        body = ordered.json()
+        assert (body["state"], body["price"], body["paid"], body["image"]) == ("queued", "4.5", "0", None)
+        assert ordered.headers["Location"] == f"/generations/{body['id']}"
+        waiting = (await client.get(ordered.headers["Location"])).json()
+        assert waiting["place"] == 1
+        async with served.working():
+            shown = await finished(client, body["id"])
+        assert (shown["state"], shown["paid"], shown["seed"]) == ("delivered", "4.5", 7)
+        assert shown["image"] == {"url": f"/generations/{body['id']}/image", "media_type": "image/png", "width": 48, "height": 32}
+        got = await client.get(f"/generations/{body['id']}/image")
+        assert (got.content, got.headers["Content-Type"]) == (PICTURE, "image/png")
+        assert "private" in got.headers["Cache-Control"]
+        again = await client.get(f"/generations/{body['id']}/image", headers={"If-None-Match": got.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert not breaches(await served.stage.audit())
+
+
+async def test_somebody_elses_is_not_there(served: Served) -> None:
+    other = await served.stage.person("other")
+    async with served.client() as client, served.client(other) as stranger:
+        number = (await client.post("/generations", json={"prompt": "a fox"})).json()["id"]
+        for path in (f"/generations/{number}", f"/generations/{number}/image"):
+            assert (await stranger.get(path)).status_code == 404
+        assert (await stranger.post(f"/generations/{number}/cancel")).status_code == 404
+        assert (await stranger.get("/generations")).json() == {"data": [], "next": None}
+
+
+async def test_cancelling_gives_the_credits_back(served: Served) -> None:
+    creator = served.stage.creator
+    async with served.client() as client:
+        number = (await client.post("/generations", json={"prompt": "a fox"})).json()["id"]
+        assert await served.stage.balance(held_account(wallet(creator.id))) == PRICE
+        assert (await client.get(f"/generations/{number}/image")).json()["type"] == "urn:aetherflow:not_delivered"
+        cancelled = await client.post(f"/generations/{number}/cancel")
+        assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+        assert await served.stage.balance(held_account(wallet(creator.id))) == 0
+        again = await client.post(f"/generations/{number}/cancel")
+        assert (again.status_code, again.json()["type"]) == (409, "urn:aetherflow:not_waiting")
+
+
+async def test_an_edit_begins_from_a_picture_of_ones_own(served: Served) -> None:
+    async with served.client() as client:
+        first = (await client.post("/generations", json={"prompt": "a fox"})).json()["id"]
+        early = await client.post("/generations", json={"prompt": "bluer", "operation": "edit", "parent": first})
+        assert (early.status_code, early.json()["type"]) == (409, "urn:aetherflow:not_delivered")
+        async with served.working():
+            await finished(client, first)
+            edit = await client.post("/generations", json={"prompt": "bluer", "operation": "edit", "parent": first, "strength": 60})
+            assert edit.status_code == 202, edit.text
+            assert (await finished(client, edit.json()["id"]))["state"] == "delivered"
+        assert served.stage.provider.calls[-1][1].image == PICTURE
+        alone = await client.post("/generations", json={"prompt": "bluer", "operation": "edit"})
+        assert alone.json()["errors"] == [{"pointer": "#/parent", "message": "belongs to edit and upscale, and they need it"}]
+
+
+async def test_an_empty_wallet_is_told_what_is_missing(served: Served) -> None:
+    poor = await served.stage.person("poor", 1_000)
+    async with served.client(poor) as client:
+        refused = await client.post("/generations", json={"prompt": "a fox"})
+        assert refused.status_code == 402
+        body = refused.json()
+        assert (body["needed"], body["available"]) == ("4.5", "1")
+        assert "4.5 Credits" in body["detail"]
+        assert "account" not in body
+    async with served.client(poor, Accept_Language="zh-CN,zh;q=0.9") as client:
+        chinese = (await client.post("/generations", json={"prompt": "a fox"})).json()
+        assert chinese["detail"].startswith("需要 4.5 点")
+        assert chinese["title"] == "点数不足"
+
+
+async def test_what_a_model_does_not_take_is_named(served_once: Served) -> None:
+    async with served_once.client() as client:
+        for asked, pointer in (
+            ({"prompt": "a fox", "ratio": "7:3"}, "#/ratio"),
+            ({"prompt": "a fox", "model": "none"}, "#/model"),
+            ({"prompt": "  "}, "#/prompt"),
+            ({"prompt": "a fox", "negative": "\u202e"}, "#/negative"),
+            ({"prompt": "a fox", "seed": 1, "model": "gpt-image-2"}, "#/seed"),
+            ({"prompt": "a fox", "unknown": 1}, "#/unknown"),
+            ({"prompt": 3}, "#/prompt"),
+        ):
+            refused = await client.post("/generations", json=asked)
+            assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer), asked
+        assert (await client.get("/generations")).json()["data"] == []
+
+
+async def test_pages_follow_one_another(served: Served) -> None:
+    async with served.client() as client:
+        numbers = [(await client.post("/generations", json={"prompt": f"fox {n}"})).json()["id"] for n in range(5)]
+        seen, address = [], "/generations?limit=2&state=queued"
+        while address:
+            body = (await client.get(address)).json()
+            assert len(body["data"]) <= 2
+            seen += [each["id"] for each in body["data"]]
+            address = body["next"]
+        assert seen == numbers[::-1]
+        assert (await client.get("/generations?limit=5")).json()["next"] is None
+
+
+async def test_a_cursor_is_good_for_its_list_and_reader_alone(served_once: Served) -> None:
+    other = await served_once.stage.person("other", 100_000)
+    async with served_once.client() as client, served_once.client(other) as stranger:
+        for n in range(3):
+            await client.post("/generations", json={"prompt": f"fox {n}"})
+            await stranger.post("/generations", json={"prompt": f"fox {n}"})
+        address = (await client.get("/generations?limit=1")).json()["next"]
+        cursor = httpx.URL(address).params["cursor"]
+        assert (await client.get(address)).status_code == 200
+        middle = len(cursor) // 2
+        changed = cursor[:middle] + ("A" if cursor[middle] != "A" else "B") + cursor[middle + 1 :]
+        for reader, path in (
+            (stranger, address),
+            (client, f"/generations?cursor={changed}"),
+            (client, f"/generations?state=queued&cursor={cursor}"),
+            (client, f"/wallet/transactions?cursor={cursor}"),
+            (client, "/generations?cursor=MTIz"),
+            (client, "/generations?cursor=%F0%9F%A6%8A"),
+            (client, f"/generations?cursor={cursor}%3D%3D"),
+        ):
+            refused = await reader.get(path)
+            assert (refused.status_code, refused.json()["type"]) == (400, "urn:aetherflow:bad_cursor"), path
