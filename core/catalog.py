@@ -23,6 +23,10 @@ WARN_DAYS = 30
 Lending = Literal["open", "attested", "refused"]
 
 
+MAX_QUOTED = 40
+"""Characters of a wrong word that a refusal repeats."""
+
+
 class UnknownModel(Refusal):
     """No such model is on sale. Facts: `model`, `known`."""
 
@@ -95,7 +99,7 @@ class Catalog:
         """Raises UnknownModel."""
         found = self.sale(today).get(model)
         if found is None:
-            raise UnknownModel(model=model, known=sorted(self.sale(today)))
+            raise UnknownModel(model=model[:MAX_QUOTED], known=sorted(self.sale(today)))
         return found
 
     def served_by(self, provider: str) -> frozenset[str]:

@@ -53,4 +53,5 @@ class Words:
             return format_credits(value)
         if isinstance(value, list | tuple):
             return ", ".join(self._shown(each, locale) for each in value)
-        return html.escape(str(value), quote=False)
+        whole = str(value).encode(errors="replace").decode()  # half a character, as some keyboards send, cannot be stored or sent on
+        return html.escape(whole, quote=False)

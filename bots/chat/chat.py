@@ -58,12 +58,14 @@ class Chat:
     async def handle(self, event: Event) -> Answer:
         """See ChatPort. Every refusal becomes words; only a bug or a database that is away raises."""
         user = await self._resolve(event)
-        if not await self.app.hints.admit(f"events:{event.platform}:{event.person.id}", self.app.settings.events_per_minute):
-            return Answer(toast=self.words.plain(Text("error.slow_down"), user.locale), private=True)
+        said = f"{event.text} {event.argument} {' '.join(event.options.values())} {' '.join(event.answers.values())}"
+        pasted = KEY.search(said) is not None
         try:
-            if user.frozen and not _always(event):
-                reply: Reply | None = Reply(Text("error.frozen"), private=True)
-            elif KEY.search(f"{event.text} {event.argument} {' '.join(event.options.values())} {' '.join(event.answers.values())}"):
+            if not await self.app.hints.admit(f"events:{event.platform}:{event.person.id}", self.app.settings.events_per_minute):
+                reply: Reply | None = Reply(Text("error.slow_down"), private=True, toast=True, delete_event=pasted)
+            elif user.frozen and not _always(event):
+                reply = Reply(Text("error.frozen"), private=True, delete_event=pasted)
+            elif pasted:
                 reply = await self._key_pasted(event, user)
             else:
                 return await self._dispatch(event, user)
@@ -78,12 +80,8 @@ class Chat:
         ):
             return await self._form_answer(event, user)
         if entry is None:
-            known = event.command is None or not event.place.private
-            return (
-                Answer()
-                if known and event.action is None
-                else await self._record(event, user, Reply(Text("error.unknown_command"), private=True))
-            )
+            not_for_us = event.action is None and (event.command is None or not event.place.private)
+            return await self._record(event, user, None if not_for_us else Reply(Text("error.unknown_command"), private=True))
         return await self._answer(event, user, entry, words[1:])
 
     async def _answer(self, event: Event, user: User, entry: Entry, words: tuple[str, ...]) -> Answer:
@@ -152,8 +150,7 @@ class Chat:
         if event.action == "leave_form":
             await forms.forget(hints, event)
             return await self._record(event, user, Reply(Text("form.left"), edit=True))
-        given = event.text or (event.action or "").partition(" ")[2]
-        step = await forms.answer(hints, event, given)
+        step = await forms.answer(hints, event)
         if step is None:
             return await self._record(event, user, Reply(Text("hint.what_to_do"), private=True))
         if isinstance(step, Reply):

@@ -34,15 +34,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Messages (and edits) that a platform takes: `overall` a second; in one chat `burst` within `window` seconds."""
+    """Messages (and edits) that a platform takes: `overall` a second; in one chat `burst` within `window` seconds, `at_once` in one."""
 
     overall: int
     burst: int
     window: float
+    at_once: int
 
 
-PACES: Mapping[str, Pace] = {"telegram": Pace(25, 18, 60.0), "discord": Pace(40, 5, 5.0)}
-"""Telegram: about 30/s in all and 20 a minute in a group; Discord: 50/s in all and 5 in 5 s in a channel. Kept a little below."""
+PACES: Mapping[str, Pace] = {"telegram": Pace(25, 18, 60.0, 3), "discord": Pace(40, 5, 5.0, 5)}
+"""Telegram: about 30/s in all, 20 a minute in a group, and about 1/s in a chat, where a few at once are let through; Discord: 50/s in all
+and 5 in 5 s in a channel. Kept a little below."""
+MAX_CHATS = 1000
+"""Chats that are counted before those that have been silent for a window are forgotten."""
 
 
 class Throttle:
@@ -52,20 +56,36 @@ class Throttle:
         self._pace = pace
         self._sent: deque[float] = deque()
         self._chats: dict[str, deque[float]] = defaultdict(deque)
+        self._held: dict[str, float] = {}
+
+    def hold(self, chat: str, until: float) -> None:
+        """The platform says that nothing may go to `chat` before `until`."""
+        self._held[chat] = until
 
     def wait(self, chat: str, now: float, *, edit: bool) -> float:
         """Seconds until one more may go to `chat`; 0 takes the place."""
+        if len(self._chats) >= MAX_CHATS:
+            self._forget_silent(now)
+        if (held := self._held.get(chat, 0.0) - now) > 0:
+            return held
         recent = self._chats[chat]
         _forget(self._sent, now - 1.0)
         _forget(recent, now - self._pace.window)
         room = self._pace.burst // 2 if edit else self._pace.burst
         if len(recent) >= room:
             return max(0.05, recent[-room] + self._pace.window - now)
+        if len(recent) >= self._pace.at_once and recent[-self._pace.at_once] > now - 1.0:
+            return max(0.05, recent[-self._pace.at_once] + 1.0 - now)
         if len(self._sent) >= self._pace.overall:
             return max(0.05, self._sent[0] + 1.0 - now)
         recent.append(now)
         self._sent.append(now)
         return 0.0
+
+    def _forget_silent(self, now: float) -> None:
+        self._held = {chat: until for chat, until in self._held.items() if until > now}
+        for chat in [chat for chat, times in self._chats.items() if not times or times[-1] <= now - self._pace.window]:
+            del self._chats[chat]
 
 
 class Delivery:
@@ -76,23 +96,44 @@ class Delivery:
         self._words = words
         self._senders = senders
         self._throttles = {name: Throttle(PACES[name]) for name in senders}
+        self._busy = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Delivers until `stop`."""
+        """Delivers until `stop`; at most AT_ONCE messages are under way, and none of them holds up the others."""
         due = self._app.hints.on(OUTBOX)
-        while not stop.is_set():
-            try:
-                if not await self.deliver():
+        async with asyncio.TaskGroup() as group:
+            while not stop.is_set():
+                try:
+                    rows = await self._take(AT_ONCE - self._busy)
+                except UNREACHABLE as error:
+                    log.error("delivery_trouble", problem=type(error).__name__)
+                    await wait(due, 2.0)
+                    continue
+                for row in rows:
+                    self._busy += 1
+                    group.create_task(self._under_way(row, due))
+                if not rows:
                     await wait(due, 1.0)
-            except UNREACHABLE as error:
-                log.error("delivery_trouble", problem=type(error).__name__)
-                await wait(due, 2.0)
 
     async def deliver(self) -> int:
-        """One round; returns how many rows were taken."""
-        rows = await self._app.run(lambda work: work.mailbox.take_deliveries(list(self._senders), AT_ONCE))
+        """One round, to its end; returns how many rows were taken."""
+        rows = await self._take(AT_ONCE)
         await asyncio.gather(*(self._one(row) for row in rows))
         return len(rows)
+
+    async def _take(self, most: int) -> list[Row]:
+        if most <= 0:
+            return []
+        return await self._app.run(lambda work: work.mailbox.take_deliveries(list(self._senders), most))
+
+    async def _under_way(self, row: Row, due: asyncio.Event) -> None:
+        try:
+            await self._one(row)
+        except UNREACHABLE as error:
+            log.error("delivery_trouble", row=row.id, problem=type(error).__name__)
+        finally:
+            self._busy -= 1
+            due.set()  # there is room, and the chat's next row may go
 
     async def _one(self, row: Row) -> None:
         sender = self._senders[row.address.platform]
@@ -154,6 +195,9 @@ class Delivery:
         log.warning("not_delivered", row=row.id, platform=row.address.platform, kind=error.kind, problem=error.problem[:200])
         later = error.kind == "later" and row.tries < MAX_TRIES
         pause = error.retry_after if error.retry_after is not None else BACK_OFF[min(row.tries, len(BACK_OFF) - 1)]
+        if error.retry_after is not None:  # whatever was told to wait, its chat is meant
+            until = asyncio.get_running_loop().time() + error.retry_after
+            self._throttles[row.address.platform].hold(row.address.chat, until)
 
         async def write(work: UnitOfWork) -> None:
             if error.kind == "blocked":

@@ -15,6 +15,8 @@ def explain(error: AetherflowError) -> Reply:
         code += f".{error.facts['problem']}"
     if error.code == "bad_parameter" and not error.facts["allowed"]:
         code += ".unsupported"
+    if error.code == "bad_limit":
+        facts["field"] = Text(f"field.{error.facts['field']}")
     if error.code == "not_allowed_now":
         facts["state"] = Text(f"resource.state.{error.facts['state']}")
     if error.code in ("not_waiting", "not_delivered"):

@@ -40,13 +40,21 @@ async def begin(hints: Hints, event: Event, form: Form) -> Reply:
     return await _ask(hints, event, {"action": form.action, "fields": fields, "answers": {}})
 
 
-async def answer(hints: Hints, event: Event, given: str) -> Reply | Filled | None:
-    """Takes an answer; the next question, or the whole form; None when no form is open here."""
+async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
+    """Takes an answer, typed or by a button "form <question> <value>"; the next question, or the whole form.
+
+    None when no form is open here, or when the button is below another question than the one that is asked now.
+    """
     text = await hints.recall(_key(event))
     if not text:
         return None
     state = json.loads(text)
-    field = state["fields"][len(state["answers"])]
+    asked, given = len(state["answers"]), event.text
+    if event.action is not None:
+        number, _, given = event.action.partition(" ")[2].partition(" ")
+        if number != str(asked):
+            return None
+    field = state["fields"][asked]
     state["answers"][field["name"]] = given[:500]
     if len(state["answers"]) == len(state["fields"]):
         await hints.remember(_key(event), "", 1)
@@ -66,11 +74,12 @@ async def _ask(hints: Hints, event: Event, state: dict[str, object]) -> Reply:
     fields, answers = state["fields"], state["answers"]
     assert isinstance(fields, list) and isinstance(answers, dict)
     field = fields[len(answers)]
+    press = f"form {len(answers)} "
     rows: list[Sequence[Button]] = [
-        [Button(Text(code), f"form {value}") for value, code in field["choices"][i : i + 3]] for i in range(0, len(field["choices"]), 3)
+        [Button(Text(code), press + value) for value, code in field["choices"][i : i + 3]] for i in range(0, len(field["choices"]), 3)
     ]
     if field["default"] and not field["choices"]:
-        rows.append([Button(Text("button.keep", {"value": field["default"]}), f"form {field['default']}")])
+        rows.append([Button(Text("button.keep", {"value": field["default"]}), press + field["default"])])
     rows.append([Button(Text("button.leave_form"), "leave_form")])
     code, facts = field["label"]
     asked = {"label": Text(code, facts), "hint": Text(field["hint"]) if field["hint"] else "", "n": len(answers) + 1, "of": len(fields)}

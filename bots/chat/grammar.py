@@ -46,7 +46,11 @@ def _flag_at(text: str, dash: str) -> int:
     return place if place < 0 else place + 1
 
 
-def wish_of(options: Mapping[str, str], source_blob: str | None = None) -> Wish:
+EDIT_STRENGTH = 60
+"""How far an edit of a picture that was sent along may move away from it, in percent."""
+
+
+def wish_of(options: Mapping[str, str], *, edits: bool = False) -> Wish:
     """Options as a Wish, still to be checked against the catalog. Raises BadParameter for a seed that is no number."""
     seed = options.get("seed", "").strip()
     if seed and not (seed.isascii() and seed.isdigit() and len(seed) <= 12):
@@ -57,7 +61,6 @@ def wish_of(options: Mapping[str, str], source_blob: str | None = None) -> Wish:
         negative=options.get("no", ""),
         style=options.get("style") or None,
         quality=options.get("quality") or None,
-        strength=60 if source_blob else None,
+        strength=EDIT_STRENGTH if edits else None,
     )
-    operation = "edit" if source_blob else "generate"
-    return Wish(options.get("prompt", ""), options.get("model") or None, operation, parameters, source_blob)
+    return Wish(options.get("prompt", ""), options.get("model") or None, "edit" if edits else "generate", parameters)

@@ -26,7 +26,7 @@ class Context:
     def number(self, place: int = 0) -> int:
         """An argument of the action as a row number; 0, which no row has, when it is none."""
         text = self.words[place] if place < len(self.words) else ""
-        return int(text) if text.isdigit() and len(text) < 16 else 0
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,9 +64,9 @@ class Answer:
 
     @property
     def reference(self) -> str:
-        """The server's request id, if it is a plain one; it is the only text of the outside that is passed on."""
+        """The server's request id, if it is a plain one and no key sent back; it is the only text of the outside that is passed on."""
         text = self.headers.get("x-request-id", "")
-        return text if re.fullmatch(r"[A-Za-z0-9._:-]{1,100}", text) else ""
+        return text if re.fullmatch(r"(?!.*sk-)[A-Za-z0-9._:-]{1,100}", text) else ""
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object, fractions as float; anything else is an empty one."""

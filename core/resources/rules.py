@@ -8,7 +8,7 @@ from core.catalog import Catalog, ProviderRule
 from core.money import CREDIT, parse_credits
 from core.providers.base import Fault
 from core.resources.errors import BadLimit, LendingRefused
-from core.resources.models import Health, HealthState, Limits, State
+from core.resources.models import Health, HealthState, Limits, Scope, State
 
 RANGES: Mapping[str, tuple[int, int]] = {
     "price_percent": (10, 100),
@@ -52,6 +52,13 @@ def may_lend(catalog: Catalog, provider: str) -> ProviderRule:
     if rule is None or rule.lending == "refused":
         raise LendingRefused(provider=provider)
     return rule
+
+
+def read_scope(text: str) -> Scope:
+    """Raises BadLimit for a word that is no scope."""
+    if text not in list(Scope):
+        raise BadLimit(field="scope", value=text[:20], low=Scope.OWN, high=Scope.MARKET)
+    return Scope(text)
 
 
 def read_limits(answers: Mapping[str, str], current: Limits) -> Limits:

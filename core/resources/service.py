@@ -15,7 +15,8 @@ from core.db import MINUTE, SECOND
 from core.providers.base import Probe
 from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, TooManyResources
 from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, handovers, resources
-from core.resources.rules import NEXT, day_and_month, on_probe, read_limits
+from core.resources.rules import NEXT, day_and_month, on_probe, read_limits, read_scope
+from core.users.models import users
 from core.vault.models import Sealed
 from core.vault.service import store, wipe
 
@@ -39,7 +40,15 @@ class Resources:
         self._now = now
 
     async def draft(self, owner_id: int, rule: ProviderRule, locale: str, most: int) -> Resource:
-        """A resource whose owner has attested the provider's rule; the key is still to come. Raises TooManyResources."""
+        """A resource whose owner has attested the provider's rule; the key is still to come. The one that was begun, if there is one.
+
+        Raises TooManyResources.
+        """
+        await self._connection.execute(select(users.c.id).where(users.c.id == owner_id).with_for_update())  # one at a time
+        begun = (resources.c.owner_id == owner_id) & (resources.c.provider == rule.id) & (resources.c.state == State.DRAFT)
+        same = begun & (resources.c.attested_rule == rule.rule_version)
+        if (known := await self._connection.scalar(select(resources.c.id).where(same).limit(1))) is not None:
+            return await self.get(known)
         held = select(func.count()).where(resources.c.owner_id == owner_id, resources.c.state.in_(HELD_STATES))
         if (await self._connection.scalar(held) or 0) >= most:
             raise TooManyResources(limit=most)
@@ -111,7 +120,7 @@ class Resources:
             raise NotAllowedNow(resource=resource.id, state=resource.state, action="change")
         values: dict[str, Any] = asdict(read_limits(answers, resource.limits))
         if "scope" in answers:
-            values["scope"] = Scope(answers["scope"])
+            values["scope"] = read_scope(answers["scope"])
         if "label" in answers:
             values["label"] = answers["label"].strip()[:MAX_LABEL]
         # What is under way was allowed by the old limits: the new ones never fall below what is used.

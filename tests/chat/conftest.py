@@ -49,7 +49,12 @@ async def town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
     world = World()
     await world.start(port=0)
     settings = demo.settings_for(world.url, tmp_path / "data").model_copy(
-        update={"database_url": database_url, "vault_keys": SecretStr(new_key("k1")), "events_per_minute": 1000}
+        update={
+            "database_url": database_url,
+            "vault_keys": SecretStr(new_key("k1")),
+            "jwt_secret": SecretStr(new_key("j1")),
+            "events_per_minute": 1000,
+        }
     )
     await demo.give_everyone(cli.opened, settings)
     stop = asyncio.Event()

@@ -24,9 +24,6 @@ async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path
         yield opened
 
 
-no_next = pytest.mark.xfail(strict=True, reason="bots/chat/locales: the sentence does not say what to do next")
-
-
 # /imagine
 
 
@@ -56,17 +53,14 @@ async def test_a_wish_that_cannot_be_drawn(desk: Desk) -> None:
         await refused(desk, *told, command="imagine", options=options)
 
 
-@pytest.mark.xfail(strict=True, reason="bots/chat/commands/imagine.py on_imagine: stores the picture before it looks at the wish")
 async def test_a_refused_wish_leaves_no_picture_behind(desk: Desk) -> None:
     await refused(desk, "dragon", command="imagine", argument="a cat --model dragon", attachment=b"\x89PNG\r\n")
 
 
-@pytest.mark.xfail(strict=True, reason="core/catalog.py find: UnknownModel quotes the whole word, however long it is")
 async def test_what_is_quoted_is_short(desk: Desk) -> None:
     assert len(sentence(await desk.imagine("a cat --model " + "x" * 3_000))) < 600
 
 
-@pytest.mark.xfail(strict=True, reason="bots/chat: half a character in what is quoted cannot be stored, and the event is never answered")
 async def test_half_a_character_is_answered_too(desk: Desk) -> None:
     assert sentence(await desk.imagine("a cat --model \ud800"))
 
@@ -89,14 +83,13 @@ async def test_what_nobody_knows(desk: Desk, said: dict[str, str]) -> None:
 # Keys
 
 
-@pytest.mark.parametrize("key", [pytest.param("sk-" + "x" * 20, marks=no_next), pytest.param(FOREIGN, marks=no_next)])
+@pytest.mark.parametrize("key", ["sk-" + "x" * 20, FOREIGN])
 async def test_a_key_of_another_shape_is_deleted_and_not_kept(desk: Desk, key: str) -> None:
     await desk.drafted()
     answer = await refused(desk, "Stability AI", *(["OpenAI"] if key == FOREIGN else []), text=key)
     assert answer.delete_event
 
 
-@no_next
 async def test_a_key_that_is_lent_already_is_deleted_and_not_kept_again(desk: Desk) -> None:
     await desk.stage.lend(KEY)
     await desk.drafted()

@@ -30,9 +30,6 @@ async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path
         yield opened
 
 
-no_next = pytest.mark.xfail(strict=True, reason="bots/chat/locales: the sentence does not say what to do next")
-
-
 # The form of limits
 
 LIMITS = [
@@ -66,14 +63,12 @@ async def test_a_limit_that_cannot_be_typed_question_by_question(desk: Desk, nam
     assert "/imagine" in sentence(await desk.says(text="90"))  # the form is over
 
 
-@pytest.mark.xfail(strict=True, reason="bots/chat/errors.py explain: names the column and not the question, price_percent")
 async def test_a_limit_is_named_as_it_was_asked_for(desk: Desk) -> None:
     lent = await desk.lent()
     answer = await refused(desk, action=f"set {lent.id}", answers=ANSWERS | {"price_percent": "0"})
     assert {"en": "Price, % of the list price", "zh": "价格（标价的百分比）"}[desk.locale] in sentence(answer)
 
 
-@pytest.mark.xfail(strict=True, reason="core/resources/service.py change: a scope that is none raises ValueError")
 async def test_a_scope_that_is_none(desk: Desk) -> None:
     lent = await desk.lent()
     await refused(desk, action=f"set {lent.id}", answers=ANSWERS | {"scope": "galaxy"})
@@ -100,9 +95,6 @@ async def test_a_form_is_its_askers_alone(desk: Desk) -> None:
     assert "2/5" in sentence(await desk.says(text="90"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bots/chat/forms.py: a button does not say which question it answers; pressed twice it answers the next too"
-)
 async def test_a_forms_button_pressed_twice_answers_one_question(desk: Desk) -> None:
     lent = await desk.lent()
     asked = await desk.press(f"limits {lent.id}")
@@ -133,7 +125,6 @@ async def test_a_button_of_somebody_elses_resource(desk: Desk) -> None:
         await refused(desk, "#0", "/resources", action=word)
 
 
-@no_next
 async def test_a_button_of_somebody_elses_picture(desk: Desk) -> None:
     await desk.stage.lend(KEY)
     number = await _delivered(desk)
@@ -142,15 +133,11 @@ async def test_a_button_of_somebody_elses_picture(desk: Desk) -> None:
         assert "cat" not in sentence(answer)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bots/chat/registry.py number: isdigit() takes figures that int() does not, and the event is never answered"
-)
 @pytest.mark.parametrize("number", ["²", "①", "1²"])
 async def test_a_number_that_only_looks_like_one(desk: Desk, number: str) -> None:
     await refused(desk, "/resources", action=f"resource {number}")
 
 
-@no_next
 async def test_what_cannot_be_cancelled_or_varied_now(desk: Desk) -> None:
     await desk.stage.lend(KEY)
     (made,) = await desk.stage.submit("mine", user=desk.user)
@@ -160,7 +147,7 @@ async def test_what_cannot_be_cancelled_or_varied_now(desk: Desk) -> None:
     await refused(desk, f"#{made.id}", action=f"cancel {made.id}")
 
 
-@pytest.mark.parametrize("action", [pytest.param("lend nonsense", marks=no_next), pytest.param("attest nonsense 1", marks=no_next)])
+@pytest.mark.parametrize("action", ["lend nonsense", "attest nonsense 1"])
 async def test_a_provider_that_nobody_knows(desk: Desk, action: str) -> None:
     await refused(desk, "nonsense", action=action)
 
@@ -176,7 +163,7 @@ async def test_a_rule_that_has_changed_is_shown_again_and_nothing_is_attested(de
 
 async def test_one_too_many_resources(desk: Desk) -> None:
     desk.stage.app.settings.resources_per_miner = 1
-    await desk.drafted()
+    await desk.lent()
     before = await desk.dump()
     told = sentence(await desk.press("attest stability 2025-07-31"))
     assert {"en": "Withdraw one first", "zh": "请先撤回一个"}[desk.locale] in told
@@ -264,15 +251,14 @@ async def test_an_update_twice_is_answered_once(desk: Desk, said: dict[str, str]
 
 
 GROUP = Place("-100", private=False, community="-100")
-UNMARKED = "bots/chat/chat.py: answers without marking the event as handled; it comes back for ever and its chat waits behind it"
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        pytest.param({"place": GROUP, "text": "hello there"}, marks=pytest.mark.xfail(strict=True, reason=UNMARKED)),
-        pytest.param({"place": GROUP, "command": "nonsense"}, marks=pytest.mark.xfail(strict=True, reason=UNMARKED)),
-        pytest.param({"command": "start", "hasty": True}, marks=pytest.mark.xfail(strict=True, reason=UNMARKED)),
+        {"place": GROUP, "text": "hello there"},
+        {"place": GROUP, "command": "nonsense"},
+        {"command": "start", "hasty": True},
         {"place": GROUP, "command": "start"},
         {"command": "imagine", "argument": "a cat"},
         {"command": "imagine", "argument": "a cat --ar 7:1"},
@@ -322,7 +308,6 @@ async def test_two_presses_of_one_button_at_once_have_one_effect(desk: Desk, act
     assert not breaches(await desk.stage.audit())
 
 
-@pytest.mark.xfail(strict=True, reason="bots/chat/commands/resources.py on_attest: every press of the button drafts one more resource")
 async def test_two_presses_of_the_rule_attest_it_once(desk: Desk) -> None:
     await asyncio.gather(*(desk.chat.handle(desk.event(action="attest stability 2025-07-31")) for _ in range(2)))
     assert len((await desk.dump())["resources"]) == 1
@@ -351,9 +336,6 @@ async def test_nothing_moves_for_a_frozen_user_who_may_still_read(desk: Desk) ->
     assert await desk.dump() == before
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bots/chat/chat.py handle: looks for a pasted key only after it has refused the frozen and the hasty"
-)
 @pytest.mark.parametrize("why", ["frozen", "hasty"])
 async def test_a_pasted_key_is_deleted_whoever_pastes_it(desk: Desk, why: str) -> None:
     if why == "frozen":

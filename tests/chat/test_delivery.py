@@ -50,8 +50,8 @@ def test_no_flood_limit_is_passed_whatever_is_asked(platform: str, overall: int,
 @pytest.mark.parametrize("platform", sorted(PACES))
 def test_a_chat_takes_its_burst_then_waits_out_its_window_while_others_go_on(platform: str) -> None:
     pace, throttle = PACES[platform], Throttle(PACES[platform])
-    assert [throttle.wait("a", 10.0 + n / 100, edit=False) for n in range(pace.burst)] == [0.0] * pace.burst
-    now = 10.0 + pace.burst / 100
+    assert [throttle.wait("a", 10.0 + n * 0.4, edit=False) for n in range(pace.burst)] == [0.0] * pace.burst
+    now = 10.0 + pace.burst * 0.4
     pause = throttle.wait("a", now, edit=False)
     assert pause == pytest.approx(10.0 + pace.window - now)
     assert throttle.wait("b", now + 1, edit=False) == 0.0
@@ -72,22 +72,18 @@ def test_all_chats_together_wait_for_the_next_second(platform: str) -> None:
 @pytest.mark.parametrize("platform", sorted(PACES))
 def test_edits_leave_half_of_a_chat_to_messages(platform: str) -> None:
     pace, throttle = PACES[platform], Throttle(PACES[platform])
-    edits = [throttle.wait("a", 10.0, edit=True) for _ in range(pace.burst)]
+    edits = [throttle.wait("a", 10.0 + n * 0.4, edit=True) for n in range(pace.burst)]
     assert edits.count(0.0) == pace.burst // 2
-    messages = [throttle.wait("a", 10.0, edit=False) for _ in range(pace.burst)]
+    messages = [throttle.wait("a", 12.0 + n * 0.4, edit=False) for n in range(pace.burst)]
     assert messages.count(0.0) == pace.burst - pace.burst // 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bots/chat/delivery.py PACES: lets 18 go at once and then none for a minute; Telegram asks for about 1/s"
-)
 def test_a_telegram_chat_is_told_about_one_thing_a_second() -> None:
     throttle = Throttle(PACES["telegram"])
     sent = [now / 10 for now in range(100) if throttle.wait("a", now / 10, edit=False) == 0]
     assert max(sum(0 <= each - start < 1.0 for each in sent) for start in sent) <= 3
 
 
-@pytest.mark.xfail(strict=True, reason="bots/chat/delivery.py Throttle: keeps every chat that was ever written to")
 def test_a_chat_that_is_silent_again_is_forgotten() -> None:
     throttle = Throttle(PACES["telegram"])
     for number in range(5_000):
@@ -96,7 +92,7 @@ def test_a_chat_that_is_silent_again_is_forgotten() -> None:
 
 
 async def test_what_is_too_much_for_a_chat_is_put_off_and_arrives_in_order(post: Post) -> None:
-    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 0.3))
+    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 0.3, 4))
     words = [f"w{n}" for n in range(10)]
     await post.say(ADA, *words)
     await post.all()
@@ -197,12 +193,12 @@ async def test_the_order_of_a_chat_outlives_any_failure(post: Post) -> None:
     chats = [Address("telegram", str(2_000 + n)) for n in range(5)]
     words = [f"w{n}" for n in range(12)]
     for chat in chats:
-        failures = [SendFailed("later", "trouble", rng.choice((None, 0.0, 5.0))) if rng.random() < 0.4 else None for _ in range(60)]
+        failures = [SendFailed("later", "trouble", rng.choice((None, 0.0, 0.01))) if rng.random() < 0.4 else None for _ in range(60)]
         post.sender.trouble[chat.chat] = deque(failures)
         await post.say(chat, *words)
     loops = [post.delivery, post.anew()]
     for each in loops:
-        each._throttles["telegram"] = Throttle(Pace(1_000, 1_000, 1.0))
+        each._throttles["telegram"] = Throttle(Pace(1_000, 1_000, 1.0, 1_000))
     for _ in range(300):
         await asyncio.gather(*(each.deliver() for each in loops))
         if len(post.sender.calls) == len(chats) * len(words):
@@ -211,9 +207,6 @@ async def test_the_order_of_a_chat_outlives_any_failure(post: Post) -> None:
     assert {chat.chat: post.sender.of(chat) for chat in chats} == {chat.chat: words for chat in chats}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bots/chat/delivery.py deliver: waits for all of a round, so that one hanging chat holds up every other"
-)
 async def test_a_chat_that_hangs_does_not_hold_up_the_others(post: Post) -> None:
     post.sender.gates[ADA.chat] = asyncio.Event()
     stop = asyncio.Event()

@@ -67,7 +67,7 @@ async def test_progress_is_edited_no_more_often_than_agreed(post: Post) -> None:
         await post.all()
     assert len(post.sender.of(chat, "edit")) == edits
     assert 0 < await post.due_in(chat) <= EDIT_EVERY / SECOND
-    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 60.0))
+    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 60.0, 4))
     for _ in range(6):
         await post.move(EDIT_EVERY / SECOND + 60)
         await post.all()
@@ -127,9 +127,6 @@ async def test_a_message_that_one_person_alone_sees_is_neither_edited_nor_delete
     assert (len(post.sender.of(chat, "edit")), post.sender.of(chat, "delete"), len(post.sender.pictures)) == (edits, [], 1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bots/chat/delivery.py _failed: a wait that an edit was told holds back its own row alone, not its chat"
-)
 async def test_a_wait_that_an_edit_was_told_holds_for_the_chats_messages_too(post: Post) -> None:
     made, worker = await running(post)
     chat = made.address

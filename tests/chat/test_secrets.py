@@ -250,7 +250,6 @@ async def test_a_provider_that_repeats_the_key_is_not_quoted(sqlite_url: str, tm
         assert not found(await traces(stage, tmp_path, logs), [key])
 
 
-@pytest.mark.xfail(strict=True, reason="an x-request-id of the shape of a key is kept as the attempt's reference")
 async def test_a_request_id_that_is_the_key_is_not_kept(sqlite_url: str, tmp_path: Path, logs: Logs) -> None:
     key, client = fresh(), make_client()
     async with echoing(500, request_id=True) as url, staged(sqlite_url, tmp_path) as stage:

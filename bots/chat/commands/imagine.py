@@ -30,10 +30,11 @@ async def on_imagine(context: Context) -> Order:
     """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter."""
     event = context.event
     options = event.options or parse(event.argument)
-    blob = None
-    if event.attachment is not None:
-        blob = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
-    return _order(context, wish_of(options, blob))
+    order = _order(context, wish_of(options, edits=event.attachment is not None))
+    if event.attachment is None:
+        return order
+    blob = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
+    return replace(order, wish=replace(order.wish, source_blob=blob))
 
 
 @action("again", alone=True)
