@@ -38,6 +38,7 @@ from core.providers.http import make_client
 from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
 from core.users.models import Identity, Role
+from core.vault.redact import Redactor, known
 from core.vault.service import rotate
 from core.words import Words
 from core.worker import Worker
@@ -142,14 +143,15 @@ def _settings() -> Settings:
         console.print(f"[red]{error.facts['setting']}[/]: {error.facts['problem']}")
         raise SystemExit(2) from None
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, Redactor(known(settings)))
     return settings
 
 
-def set_up_logs(level: str) -> None:
-    """Plain lines on standard error; tracebacks without local values, which may be what people typed."""
+def set_up_logs(level: str, redactor: Redactor) -> None:
+    """Plain lines on standard error; tracebacks without local values, which may be what people typed; no secrets in either."""
     number = getattr(logging, level.upper())
     logging.basicConfig(level=number, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    redactor.install()
     for name in ("httpx", "httpcore", "aiohttp", "discord", "telegram"):
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     structlog.configure(
@@ -159,6 +161,7 @@ def set_up_logs(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(),
+            redactor.line,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -234,7 +237,7 @@ def migrate() -> None:
 def demo() -> None:
     """The whole journey against the sandbox, printed step by step; exit code 0 when every step worked."""
     refuse_real_tokens(os.environ)
-    set_up_logs("error")
+    set_up_logs("error", Redactor())
     _guarded(lambda: journey.play(run_roles, opened, upgrade, console))
 
 
@@ -256,7 +259,7 @@ def sandbox(port: Annotated[int, typer.Option(help="Where the chat page is serve
         finally:
             await world.stop()
 
-    set_up_logs("warning")
+    set_up_logs("warning", Redactor())
     _until_stopped(play)
 
 

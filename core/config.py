@@ -4,18 +4,37 @@ Everything that may be limited by choice is named here or beside its only user; 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import Misconfigured
 
 PREFIX = "AETHERFLOW_"
+_WEB = ("http", "https")
+ADDRESSES: Mapping[str, tuple[str, ...]] = {
+    "database_url": ("sqlite", "sqlite+aiosqlite", "postgres", "postgresql", "postgresql+asyncpg"),
+    "redis_url": ("redis", "rediss"),
+    "blob_url": ("file", "s3", "gs", "az", "memory"),
+    "public_url": _WEB,
+    "telegram_api_url": _WEB,
+    "discord_api_url": _WEB,
+    "discord_gateway_url": ("ws", "wss"),
+    "stripe_api_url": _WEB,
+    "alipay_gateway_url": _WEB,
+    "stability_api_url": _WEB,
+    "openai_api_url": _WEB,
+}
+"""Settings that are addresses, and how each may begin."""
+_WITHOUT_HOST = ("sqlite", "sqlite+aiosqlite", "file", "memory")
+_HOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
+"""What Telegram takes (core.telegram.org/bots/api#setwebhook), and not so short that it could be guessed."""
 
 
 class Settings(BaseSettings):
@@ -94,6 +113,25 @@ class Settings(BaseSettings):
     events_per_minute: int = Field(60, ge=1, le=100_000)
     sync_minutes: int = Field(15, ge=1, le=24 * 60)
 
+    @field_validator(*ADDRESSES)
+    @classmethod
+    def _is_address(cls, value: str, info: ValidationInfo) -> str:
+        schemes = ADDRESSES[str(info.field_name)]
+        try:
+            scheme, host = urlsplit(value)[:2]
+        except ValueError:
+            scheme = host = ""
+        if value and (scheme not in schemes or not (host or scheme in _WITHOUT_HOST)):
+            raise ValueError(f"is not an address that begins with {' or '.join(f'{each}://' for each in schemes)}")
+        return value
+
+    @field_validator("telegram_webhook_secret")
+    @classmethod
+    def _is_hook_secret(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _HOOK_SECRET.fullmatch(value.get_secret_value()):
+            raise ValueError("must be 16 to 256 of A-Z, a-z, 0-9, _ and -")
+        return value
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         if self.commission_percent + self.miner_percent != 100:
@@ -166,8 +204,14 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = P
     try:
         return _FromMapping(**arguments)
     except ValidationError as error:
-        problems = "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise Misconfigured(setting="settings", problem=problems) from None
+        raise Misconfigured(setting="settings", problem="; ".join(_sentence(each) for each in error.errors())) from None
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    """One problem for the operator: the setting by its name, never by its value."""
+    told = "is not a setting" if found["type"] == "extra_forbidden" else str(found["msg"]).removeprefix("Value error, ")
+    name = ".".join(map(str, found["loc"])).upper()
+    return f"{PREFIX}{name}: {told}" if name else told
 
 
 class _FromMapping(Settings):

@@ -11,10 +11,15 @@ CHECKS: dict[str, str] = {
         OR holds.amount <> generations.held OR holds.payer <> generations.payer) LIMIT 20""",
     "every delivered generation was captured once, at its price": r"""SELECT generations.id FROM generations
         LEFT JOIN holds ON holds.key = 'hold\:' || generations.key LEFT JOIN entries ON entries.id = holds.closed_by
-        LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE position > 0 AND amount > 0 GROUP BY entry_id) AS given
-        ON given.entry_id = entries.id
-        WHERE generations.state IN ('delivered', 'disputed', 'refunded')
-        AND (entries.kind IS NULL OR entries.kind <> 'capture' OR given.amount <> generations.held) LIMIT 20""",
+        LEFT JOIN (SELECT holds.entry_id, SUM(legs.amount) AS amount, SUM(CASE WHEN legs.account = holds.payer THEN 0 ELSE legs.amount END)
+        AS paid FROM holds JOIN legs ON legs.entry_id = holds.closed_by AND legs.position > 0 AND legs.amount > 0 GROUP BY holds.entry_id)
+        AS given ON given.entry_id = holds.entry_id
+        WHERE generations.state IN ('delivered', 'disputed', 'refunded') AND (entries.kind IS NULL OR entries.kind <> 'capture'
+        OR given.amount <> generations.held OR given.paid <> generations.paid OR generations.shares IS NULL)
+        UNION SELECT id FROM (SELECT generations.id, {account} AS account, {amount} AS amount FROM generations, {shares}
+        WHERE generations.shares IS NOT NULL AND {amount} <> 0 EXCEPT SELECT generations.id, legs.account, legs.amount FROM generations
+        JOIN holds ON holds.key = 'hold\:' || generations.key JOIN legs ON legs.entry_id = holds.closed_by AND legs.position > 0) AS kept
+        LIMIT 20""",
     "every failed or cancelled generation was given back whole": r"""SELECT generations.id FROM generations
         LEFT JOIN holds ON holds.key = 'hold\:' || generations.key LEFT JOIN entries ON entries.id = holds.closed_by
         WHERE generations.state IN ('failed', 'cancelled')
@@ -39,7 +44,22 @@ CHECKS: dict[str, str] = {
         WHERE resources.id IS NULL OR resources.state IN ('draft', 'withdrawn', 'revoked') LIMIT 20""",
 }
 
+_ELEMENTS = {
+    "postgresql": {
+        "shares": "jsonb_array_elements(CAST(generations.shares AS jsonb)) AS share(part)",
+        "account": "(share.part ->> 0)",
+        "amount": "CAST(share.part ->> 1 AS bigint)",
+    },
+    "sqlite": {
+        "shares": "json_each(generations.shares) AS share",
+        "account": "json_extract(share.value, '$[0]')",
+        "amount": "json_extract(share.value, '$[1]')",
+    },
+}
+"""The shares of a generation, [[account, amount], …], as rows."""
+
 
 async def audit_generations(connection: AsyncConnection) -> list[Finding]:
     """Runs every check. `connection` must be one snapshot."""
-    return [await run_check(connection, name, query) for name, query in CHECKS.items()]
+    elements = _ELEMENTS[connection.dialect.name]
+    return [await run_check(connection, name, query.format(**elements)) for name, query in CHECKS.items()]

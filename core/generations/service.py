@@ -101,7 +101,7 @@ class Generations:
         here = (generations.c.id == generation_id) & (generations.c.state == State.QUEUED)
         values = {"state": State.CANCELLED, "finished_at": self._now}
         if (await self._connection.execute(update(generations).where(here).values(**values))).rowcount != 1:
-            raise NotWaiting(generation=generation_id, state=found.state)
+            raise NotWaiting(generation=generation_id, state=(await self.get(generation_id)).state)
         release = Release(f"cancel:{generation_id}", f"hold:{found.key}")
         raise_first_refusal(await Ledger(self._connection, self._now).release_many([release]))
         await Mailbox(self._connection, self._now).touch([found.subject])

@@ -36,5 +36,8 @@ class Secret:
 
     __hash__ = None  # type: ignore[assignment]  # unhashable on purpose: a set or dict key would keep it alive
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Secret does not serialize")
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Secret does not serialize")

@@ -277,7 +277,6 @@ async def test_a_cancel_that_comes_second_waits_and_is_refused(postgres_url: str
         assert await stage.balance(held_account(made.payer)) == PRICE
 
 
-@pytest.mark.xfail(strict=True, reason="core/generations/service.py cancel: tells the state that it was in before")
 async def test_a_cancel_that_comes_second_is_told_what_it_is_now(postgres_url: str, tmp_path: Path) -> None:
     async with staged(postgres_url, tmp_path) as stage:
         await stage.lend(ONE)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,3 +171,24 @@ def test_every_secret_of_the_settings_is_known() -> None:
     redactor = Redactor(known(settings))
     for secret in (old.partition(":")[2], new.partition(":")[2], "data%20base", "cachepassword", "an odd token"):
         assert redactor.text(f"<{secret}>") == f"<{MASK}>"
+
+
+WORD = "a-word-of-the-operator"
+
+
+def test_the_command_writes_no_secret_to_its_log() -> None:
+    code = (
+        "import logging, structlog, cli\n"
+        "from core.vault.redact import Redactor\n"
+        f"cli.set_up_logs('info', Redactor(['{WORD}']))\n"
+        f"logging.getLogger('x').warning('said %s', '{WORD}')\n"
+        f"structlog.get_logger('y').warning('told', what='{WORD}')\n"
+        "try:\n"
+        f"    raise RuntimeError('{WORD}')\n"
+        "except RuntimeError:\n"
+        "    logging.getLogger('x').exception('broke')\n"
+        "    structlog.get_logger('y').exception('broke')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert WORD not in done.stderr + done.stdout
+    assert done.stderr.count("[secret]") == 4

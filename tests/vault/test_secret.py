@@ -99,7 +99,6 @@ def test_what_keeps_values_is_refused(way: str) -> None:
     assert KEY[3:] not in "".join(traceback.format_exception(refused.value))
 
 
-@pytest.mark.xfail(strict=True, reason="object.__getstate__ gives the slots out")
 def test_the_state_is_not_given_out() -> None:
     with pytest.raises(TypeError):
         Secret(KEY).__getstate__()
