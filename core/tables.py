@@ -3,6 +3,7 @@
 from core.access import models as access
 from core.acts import models as acts
 from core.db import metadata
+from core.disputes import models as disputes
 from core.generations import models as generations
 from core.idempotency import models as idempotency
 from core.ledger import models as ledger
@@ -12,4 +13,17 @@ from core.resources import models as resources
 from core.users import models as users
 from core.vault import models as vault
 
-__all__ = ["access", "acts", "generations", "idempotency", "ledger", "mailbox", "metadata", "payments", "resources", "users", "vault"]
+__all__ = [
+    "access",
+    "acts",
+    "disputes",
+    "generations",
+    "idempotency",
+    "ledger",
+    "mailbox",
+    "metadata",
+    "payments",
+    "resources",
+    "users",
+    "vault",
+]

@@ -4,6 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.service import Access
 from core.acts.service import Acts
+from core.disputes.service import Disputes
 from core.generations.service import Generations
 from core.idempotency.service import Idempotency
 from core.ledger.service import Ledger
@@ -27,4 +28,5 @@ class UnitOfWork:
         self.resources = Resources(connection, now)
         self.idempotency = Idempotency(connection, now)
         self.generations = Generations(connection, now)
+        self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)

@@ -41,6 +41,11 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
         return Wording(await status(work, generation), user.locale, live=True)
+    if delivery.kind == "verdict":
+        dispute = await work.disputes.get(int(delivery.body["dispute"]))
+        reader = await work.users.get(int(delivery.body["reader"]))
+        facts = {"id": dispute.id, "generation": dispute.generation_id, "reason": dispute.reason}
+        return Wording(Reply(Text(f"verdict.{dispute.state}.{delivery.body['side']}", facts)), reader.locale)
     if delivery.kind in ("payment", "payment_news"):
         payment = await work.payments.get(int(delivery.body["payment"]))
         user = await work.users.get(payment.user_id)

@@ -20,6 +20,11 @@ CHECKS: dict[str, str] = {
         WHERE generations.shares IS NOT NULL AND {amount} <> 0 EXCEPT SELECT generations.id, legs.account, legs.amount FROM generations
         JOIN holds ON holds.key = 'hold\:' || generations.key JOIN legs ON legs.entry_id = holds.closed_by AND legs.position > 0) AS kept
         LIMIT 20""",
+    "every refunded generation was paid back whole, and no other": r"""SELECT generations.id FROM generations
+        LEFT JOIN entries ON entries.key = 'refund\:generation\:' || generations.id
+        LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE amount > 0 GROUP BY entry_id) AS back
+        ON back.entry_id = entries.id
+        WHERE COALESCE(back.amount, 0) <> CASE WHEN generations.state = 'refunded' THEN generations.paid ELSE 0 END LIMIT 20""",
     "every failed or cancelled generation was given back whole": r"""SELECT generations.id FROM generations
         LEFT JOIN holds ON holds.key = 'hold\:' || generations.key LEFT JOIN entries ON entries.id = holds.closed_by
         WHERE generations.state IN ('failed', 'cancelled')

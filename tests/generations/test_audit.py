@@ -16,6 +16,7 @@ from tests.fakes import PIXEL
 from tests.stage import Stage, breaches, ended, staged
 
 OPEN = "every waiting or running generation has its open hold"
+PAID_BACK = "every refunded generation was paid back whole, and no other"
 CAPTURED = "every delivered generation was captured once, at its price"
 GIVEN_BACK = "every failed or cancelled generation was given back whole"
 PICTURE = "every delivered generation has its picture, and no other has one"
@@ -106,6 +107,7 @@ CASES = [
     (_set("attempts", "finished_at = started_at", "running"), {RUNNING, IN_FLIGHT}),
     (_set("attempts", "finished_at = NULL", "delivered"), {RUNNING, IN_FLIGHT}),
     (f"INSERT INTO attempts ({ATTEMPT}, fence) SELECT {ATTEMPT}, fence + 1 FROM attempts WHERE finished_at IS NOT NULL", {ONCE}),
+    (_set("generations", "state = 'refunded'", "delivered"), {PAID_BACK}),
     ("UPDATE resources SET in_flight = 0", {IN_FLIGHT}),
     ("UPDATE resources SET state = 'withdrawn'", {KEYS}),
     ("UPDATE resources SET state = 'revoked'", {KEYS}),

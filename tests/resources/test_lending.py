@@ -93,7 +93,8 @@ async def test_a_key_of_another_provider_is_refused_by_name(sqlite_url: str, tmp
 
 async def test_one_key_cannot_be_lent_twice(database_url: str, tmp_path: Path) -> None:
     async with staged(database_url, tmp_path) as stage:
-        first, second = await _draft(stage), await _draft(stage)
+        first, rule = await _draft(stage), may_lend(stage.app.catalog, "stability")
+        second = await stage.app.run(lambda work: work.resources.draft(stage.creator.id, rule, "en", 20))
         answers = await asyncio.gather(*(stage.app.hand_over(each, Secret(KEY)) for each in (first, second)), return_exceptions=True)
         assert sorted(type(answer).__name__ for answer in answers) == ["DuplicateSecret", "Resource"]
         with pytest.raises(DuplicateSecret):
@@ -101,6 +102,12 @@ async def test_one_key_cannot_be_lent_twice(database_url: str, tmp_path: Path) -
         assert await _sealed(stage) == 1
         states = sorted([(await _now(stage, each)).state for each in (first, second)])
         assert states == [State.DRAFT, State.PROBING]
+
+
+async def test_what_was_begun_is_gone_on_with(database_url: str, tmp_path: Path) -> None:
+    async with staged(database_url, tmp_path) as stage:
+        drafted = await asyncio.gather(*(_draft(stage) for _ in range(8)))
+        assert len({each.id for each in drafted}) == 1
 
 
 async def test_a_handover_link_works_once_whoever_is_faster(database_url: str, tmp_path: Path) -> None:
@@ -237,7 +244,7 @@ async def test_what_was_used_yesterday_does_not_hold_a_new_limit_up(database_url
 
 async def test_a_miner_lends_at_most_so_many(sqlite_url: str, tmp_path: Path) -> None:
     async with staged(sqlite_url, tmp_path) as stage:
-        first = await _draft(stage, 1)
+        first = await stage.lend(KEY)
         with pytest.raises(TooManyResources):
             await _draft(stage, 1)
         await stage.app.run(lambda work: work.resources.move(first, State.WITHDRAWN))

@@ -62,13 +62,6 @@ async def on_upscale(context: Context) -> Order:
     return _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id))
 
 
-@action("report")
-async def on_report(context: Context) -> Reply:
-    """Where a creator turns with a picture that is not right."""
-    found = await context.work.generations.get(context.number(), context.user.id)
-    return Reply(Text("report", {"id": found.id}), private=True)
-
-
 @command("cancel")
 @action("cancel")
 async def on_cancel(context: Context) -> Reply:

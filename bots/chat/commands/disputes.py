@@ -1,0 +1,94 @@
+"""/dispute and the report button for creators; /disputes for admins."""
+
+from bots.chat.registry import Context, action, command
+from bots.chat.types import Button, Field, Form, Media, Option, Reply
+from core.disputes.models import MAX_TEXT, Dispute, Kind
+from core.generations.errors import GenerationNotFound
+from core.words import Amount, Text
+
+SHOWN_PROMPT = 200
+
+
+@command("dispute", Option("number", kind="integer", minimum=1), private=True)
+async def on_dispute(context: Context) -> Reply:
+    """Which picture it is about: those that may still be disputed."""
+    named = context.event.options.get("number") or context.event.argument.strip()
+    if named:
+        return await _ask_kind(context, int(named) if named.isascii() and named.isdigit() and len(named) < 16 else 0)
+    found = await context.work.disputes.disputable(context.user.id)
+    if not found:
+        return Reply(Text("dispute.none"), private=True)
+    rows = tuple(
+        (Button(Text("button.dispute_one", {"id": number, "prompt": prompt[:40]}), f"report {number}"),) for number, prompt in found
+    )
+    return Reply(Text("dispute.which"), rows=rows, private=True)
+
+
+@action("report")
+async def on_report(context: Context) -> Reply:
+    """The report button below a picture."""
+    return await _ask_kind(context, context.number())
+
+
+@action("dispute")
+async def on_kind(context: Context) -> Reply:
+    """Opens it. Raises NotDisputable when it is open already, decided, or too late."""
+    word = context.words[1] if len(context.words) > 1 else ""
+    if word not in list(Kind):
+        return await _ask_kind(context, context.number())
+    opened = await context.work.disputes.open(context.number(), context.user, Kind(word))
+    return Reply(Text("dispute.opened", {"id": opened.id, "generation": opened.generation_id}), private=True)
+
+
+@command("disputes", private=True, admin=True)
+@action("disputes", admin=True)
+async def on_disputes(context: Context) -> Reply:
+    """The oldest open dispute with its picture, and the verdicts."""
+    waiting = await context.work.disputes.waiting()
+    if not waiting:
+        return Reply(Text("disputes.none"), private=True)
+    first = waiting[0]
+    generation = await context.work.generations.get(first.generation_id)
+    facts = _facts(first) | {
+        "n": len(waiting), "prompt": generation.prompt[:SHOWN_PROMPT], "model": generation.model, "paid": Amount(generation.paid),
+        "user": first.user_id, "size": f"{generation.width}x{generation.height}",
+    }  # fmt: skip
+    rows = (
+        (
+            Button(Text("button.refund"), f"verdict {first.id} refund", style="primary"),
+            Button(Text("button.reject"), f"verdict {first.id} reject", style="danger"),
+        ),
+    )
+    media = (Media(generation.blob, generation.media_type or "image/png"),) if generation.blob else ()
+    return Reply(Text("disputes.first", facts), rows=rows, media=media, private=True)
+
+
+@action("verdict", admin=True)
+async def on_verdict(context: Context) -> Reply:
+    """Asks for the reason, which both sides are told."""
+    found = await context.work.disputes.get(context.number())
+    word = "refund" if context.words[1:2] == ("refund",) else "reject"
+    reason = Field("reason", Text("field.reason"), max_length=MAX_TEXT)
+    return Reply(form=Form(f"decide {found.id} {word}", Text(f"button.{word}"), (reason,)), private=True)
+
+
+@action("decide", admin=True)
+async def on_decide(context: Context) -> Reply:
+    """The verdict."""
+    refunds = context.words[1:2] == ("refund",)
+    reason = context.event.answers.get("reason", "")
+    decided = await context.work.disputes.decide(context.number(), context.user, refunds=refunds, reason=reason)
+    rows = ((Button(Text("button.next_dispute"), "disputes"),),)
+    return Reply(Text(f"disputes.{decided.state}", _facts(decided)), rows=rows, private=True)
+
+
+async def _ask_kind(context: Context, number: int) -> Reply:
+    found = await context.work.generations.get(number)
+    if found.user_id != context.user.id:
+        raise GenerationNotFound(generation=number)
+    rows = tuple((Button(Text(f"dispute.kind.{kind}"), f"dispute {number} {kind}"),) for kind in Kind)
+    return Reply(Text("dispute.kind", {"id": number}), rows=rows, private=True)
+
+
+def _facts(dispute: Dispute) -> dict[str, object]:
+    return {"id": dispute.id, "generation": dispute.generation_id, "kind": Text(f"dispute.kind.{dispute.kind}"), "reason": dispute.reason}

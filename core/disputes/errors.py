@@ -1,0 +1,21 @@
+"""What is refused about disputes."""
+
+from core.errors import NotFound, Refusal
+
+
+class DisputeNotFound(NotFound):
+    """No such dispute, or not theirs. Facts: `dispute`."""
+
+    code = "dispute_not_found"
+
+
+class NotDisputable(Refusal):
+    """The picture is not delivered, is disputed already, or its time for disputes is over. Facts: `generation`."""
+
+    code = "not_disputable"
+
+
+class AlreadyDecided(Refusal):
+    """The dispute has its verdict. Facts: `dispute`."""
+
+    code = "already_decided"

@@ -1,0 +1,64 @@
+"""Disputes: a creator against a delivered picture, at most one for each."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Column, ForeignKey, Index, String, Table, text
+
+from core.db import Id, Moment, metadata
+
+MAX_TEXT = 500
+
+
+class Kind(StrEnum):
+    """What is wrong with the picture."""
+
+    FAILED = "failed"
+    POOR_QUALITY = "poor_quality"
+    WRONG_RESULT = "wrong_result"
+    OTHER = "other"
+
+
+class State(StrEnum):
+    """open -> refunded | rejected."""
+
+    OPEN = "open"
+    REFUNDED = "refunded"
+    REJECTED = "rejected"
+
+
+disputes = Table(
+    "disputes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("generation_id", Id, ForeignKey("generations.id"), nullable=False, unique=True),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(MAX_TEXT), nullable=False, server_default=""),  # of the verdict
+    Column("decided_by", Id, ForeignKey("users.id")),
+    Column("created_at", Moment, nullable=False),
+    Column("decided_at", Moment),
+    Index("ix_disputes_user_id", "user_id", "id"),
+    Index("ix_disputes_open", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A dispute. Times in microseconds; `reason` is the verdict's."""
+
+    id: int
+    generation_id: int
+    user_id: int
+    kind: Kind
+    state: State
+    reason: str
+    decided_by: int | None
+    created_at: int
+    decided_at: int | None
+
+    @property
+    def subject(self) -> str:
+        """Its name in messages and in the log of acts."""
+        return f"dispute:{self.id}"
