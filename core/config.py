@@ -67,6 +67,12 @@ class Settings(BaseSettings):
     unpaid_payments: int = Field(5, ge=1, le=100)
     payments_per_day: int = Field(20, ge=1, le=1000)
 
+    smtp_url: SecretStr = SecretStr("")
+    mail_from: str = Field("", max_length=200)
+    tokens_per_user: int = Field(20, ge=1, le=1000)
+    logins_per_account: int = Field(5, ge=1, le=1000)
+    logins_per_address: int = Field(20, ge=1, le=100_000)
+
     stability_api_url: str = "https://api.stability.ai"
     openai_api_url: str = "https://api.openai.com"
 
