@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.types import Button, Media, Reply
 from core.app import App
@@ -41,6 +42,8 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
         return Wording(await status(work, generation), user.locale, live=True)
+    if delivery.kind == "mail":
+        return Wording(*letter(app, delivery))
     if delivery.kind in ("payment", "payment_news"):
         payment = await work.payments.get(int(delivery.body["payment"]))
         user = await work.users.get(payment.user_id)
