@@ -257,7 +257,7 @@ def sandbox(port: Annotated[int, typer.Option(help="Where the chat page is serve
         try:
             folder = Path("var/sandbox")
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # the outside world starts anew too
-            settings = journey.settings_for(world.url, folder)
+            settings = journey.settings_for(world, folder)
             await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
             await journey.give_everyone(opened, settings)
             console.print(f"Open [bold]{world.url}/[/] in a browser. Ctrl-C ends it.")

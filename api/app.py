@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api import docs, errors, handover, health, models, pictures, webhooks
+from api.checkouts import router as checkouts
 from api.frame import BodyLimit, Frame
 from api.limits import AddressLimit
 from api.waiting import Waiting
@@ -27,6 +28,7 @@ def make_api(app: App) -> FastAPI:
     for module in (models, pictures, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
+    api.include_router(checkouts)
     # The last one added is the outermost.
     api.add_middleware(BodyLimit)
     api.add_middleware(AddressLimit, app=app)

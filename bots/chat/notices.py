@@ -48,7 +48,7 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         payment = await work.payments.get(int(delivery.body["payment"]))
         user = await work.users.get(payment.user_id)
         if delivery.kind == "payment":
-            return Wording(link_status(payment), user.locale, live=payment.state in OPEN)
+            return Wording(link_status(payment, app.settings.public_url), user.locale, live=payment.state in OPEN)
         balances = await work.ledger.balances([wallet(user.id)])
         return Wording(news(payment, delivery, balances[wallet(user.id)]), user.locale)
     resource = await work.resources.get(int(delivery.body["resource"]))
