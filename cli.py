@@ -20,6 +20,8 @@ from api.server import serve
 from bots.chat.chat import SENTENCES, Chat
 from bots.chat.delivery import Delivery
 from bots.discord.runner import DiscordRunner
+from bots.mail.outgoing import MailSender
+from bots.mail.server import mail_from, mail_server
 from bots.telegram.runner import TelegramRunner
 from bots.telegram.store import InboxStore
 from core.app import App, keyring, open_app
@@ -89,6 +91,7 @@ async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Even
         chat = Chat(core, Words(SENTENCES))
         if "worker" in roles:
             group.create_task(Worker(core).run(stop))
+            _start(group, settings.smtp_url.get_secret_value(), "email", lambda: _mail(core, chat, stop))
         if "api" in roles:
             group.create_task(serve(core, stop))
         if "telegram" in roles:
@@ -105,7 +108,7 @@ def _start(group: asyncio.TaskGroup, token: str, name: str, begin: Callable[[], 
     if token:
         group.create_task(begin())
     else:
-        log.warning("platform_off", platform=name, why=f"{name.upper()}_TOKEN is not set")
+        log.warning("platform_off", platform=name, why=f"{'SMTP_URL' if name == 'email' else f'{name.upper()}_TOKEN'} is not set")
 
 
 async def _telegram(core: App, chat: Chat, stop: asyncio.Event) -> None:
@@ -133,6 +136,12 @@ async def _discord(core: App, chat: Chat, stop: asyncio.Event) -> None:
         group.create_task(runner.run(stop))
         await runner.ready()
         group.create_task(Delivery(core, chat.words, {"discord": runner.sender}).run(stop))
+
+
+async def _mail(core: App, chat: Chat, stop: asyncio.Event) -> None:
+    server = mail_server(core.settings)
+    sender = MailSender(server, mail_from(core.settings, server), name_of=lambda nonce: core.vault.pseudonym(f"mail:{nonce}"), now=App.now)
+    await Delivery(core, chat.words, {"email": sender}).run(stop)
 
 
 def _settings() -> Settings:
@@ -251,7 +260,7 @@ def sandbox(port: Annotated[int, typer.Option(help="Where the chat page is serve
         try:
             folder = Path("var/sandbox")
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # the outside world starts anew too
-            settings = journey.settings_for(world.url, folder)
+            settings = journey.settings_for(world, folder)
             await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
             await journey.give_everyone(opened, settings)
             console.print(f"Open [bold]{world.url}/[/] in a browser. Ctrl-C ends it.")

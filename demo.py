@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -21,6 +22,9 @@ from sandbox.world import World
 FOLDER = Path("var/demo")
 BO = "200000000000000002"
 KEY = "sk-demo-0123456789abcdef"
+STRIPE_KEY, STRIPE_SECRET = "sk_test_demo", "whsec_demo"
+ADMIN = "1009"
+"""Olga, of the sandbox's people."""
 SECONDS = 30.0
 """How long each step may take."""
 
@@ -29,20 +33,38 @@ RunRoles = Callable[[Settings, Sequence[str], asyncio.Event], Coroutine[Any, Any
 Message = dict[str, Any]
 
 
-def settings_for(url: str, folder: Path) -> Settings:
-    """The product, embedded, pointed at the sandbox by its ordinary settings."""
+def settings_for(world: World, folder: Path) -> Settings:
+    """The product, embedded, pointed at the sandbox by its ordinary settings; and the sandbox's Stripe pointed at the product, as its
+    dashboard would be. Alipay is told with each order where to call."""
     folder.mkdir(parents=True, exist_ok=True)
+    url, port = world.url, _free_port()
+    public_url = f"http://127.0.0.1:{port}"
+    world.stripe.set_webhook(f"{public_url}/webhooks/stripe", STRIPE_SECRET)
+    alipay: dict[str, Any] = {name.lower(): value for name, value in world.alipay.settings().items()}
     return Settings(
         data_dir=folder,
-        api_port=0,
+        api_port=port,
+        public_url=public_url,
         telegram_token=SecretStr("1:demo"),
         telegram_api_url=f"{url}/telegram",
         discord_token=SecretStr("demo"),
         discord_api_url=f"{url}/discord/api/v10",
         stability_api_url=f"{url}/stability",
         openai_api_url=f"{url}/openai",
-        admins="telegram:1009",
+        stripe_secret_key=SecretStr(STRIPE_KEY),
+        stripe_webhook_secret=SecretStr(STRIPE_SECRET),
+        stripe_api_url=f"{url}/stripe",
+        smtp_url=SecretStr(world.mail.smtp_url),
+        mail_from="Aetherflow <hello@aetherflow.example>",
+        admins=f"telegram:{ADMIN}",
+        **alipay,
     )
+
+
+def _free_port() -> int:
+    """A port that nobody listens on now; the api takes it a moment later."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 async def give_everyone(opened: Opened, settings: Settings) -> None:
@@ -64,11 +86,10 @@ async def play(run_roles: RunRoles, opened: Opened, upgrade: Callable[[str], Non
     await world.start(port=0)
     stop = asyncio.Event()
     try:
-        settings = settings_for(world.url, FOLDER)
+        settings = settings_for(world, FOLDER)
         await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
-        await give_everyone(opened, settings)
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_roles(settings, ("worker", "telegram", "discord"), stop))
+            group.create_task(run_roles(settings, ("api", "worker", "telegram", "discord"), stop))
             try:
                 await _journey(world, console)
             finally:
@@ -87,6 +108,7 @@ async def _journey(world: World, console: Console) -> None:
     chat = world.telegram.private_chat("1001")
     await world.telegram.say("1001", chat, "/start")
     await world.telegram.wait_for("1001", chat, lambda m: "Ada" in m["html"], SECONDS)
+    await _buy_by_stars(world, console, chat)
     await world.telegram.say("1001", chat, "/imagine a red fox in the snow at sunset --ar 16:9 --seed 7")
     shown = await world.telegram.wait_for("1001", chat, lambda m: bool(m["pictures"]), SECONDS)
     await _keep(world, shown, "telegram.png", console, "Telegram: Ada typed /imagine and got her picture")
@@ -97,6 +119,7 @@ async def _journey(world: World, console: Console) -> None:
     await world.discord.until(
         lambda: bool(world.discord.gateway.shards) and any(each["name"] == "imagine" for each in world.discord.commands())
     )
+    await _buy_by_links(world, console)
     await world.discord.command(BO, channel, "imagine", {"prompt": "城市 neon street, rain", "model": "core", "style": "anime"})
     shown = await world.discord.wait_for(BO, channel, lambda m: bool(m["pictures"]), SECONDS)
     await _keep(world, shown, "discord.png", console, "Discord: Bo used /imagine with options and got his picture")
@@ -104,6 +127,66 @@ async def _journey(world: World, console: Console) -> None:
     await world.telegram.say("1004", mira, "/earnings")
     earned = await world.telegram.wait_for("1004", mira, lambda m: "Pending" in m["html"] and "Delivered: 2" in m["html"], SECONDS)
     console.print(f"[green]✓[/] Telegram: Mira earned.\n  {_plain(earned)}")
+    await _dispute(world, console, chat)
+
+
+async def _dispute(world: World, console: Console, chat: str) -> None:
+    """Ada reports her picture, and Olga, an admin, gives the Credits back by commands in her own chat."""
+    hands, olga = world.telegram, world.telegram.private_chat(ADMIN)
+    seen = {each["id"] for each in hands.messages("1001", chat)}
+    await hands.say("1001", chat, "/dispute")
+    listed = await hands.wait_for("1001", chat, _newer(seen, _offers("report")), SECONDS)
+    await hands.press("1001", chat, listed["id"], _action(listed, "report") or "")
+    asked = await hands.wait_for("1001", chat, _offers("dispute"), SECONDS)
+    await hands.press("1001", chat, asked["id"], next(key["action"] for row in asked["rows"] for key in row if "wrong" in key["action"]))
+    await hands.wait_for("1001", chat, _says("is open"), SECONDS)
+    await hands.say(ADMIN, olga, "/disputes")
+    bundle = await hands.wait_for(ADMIN, olga, _offers("verdict"), SECONDS)
+    refund = next(key["action"] for row in bundle["rows"] for key in row if key["action"].endswith("refund"))
+    await hands.press(ADMIN, olga, bundle["id"], refund)
+    await hands.wait_for(ADMIN, olga, _says("(1/1)"), SECONDS)
+    await hands.say(ADMIN, olga, "The fox is not red.")
+    told = await hands.wait_for("1001", chat, _says("was refunded"), SECONDS)
+    console.print(f"[green]✓[/] Telegram: Ada disputed her picture, and Olga, an admin, refunded it.\n  {_plain(told)}")
+
+
+async def _buy_by_stars(world: World, console: Console, chat: str) -> None:
+    """Ada buys in Telegram, where Stars are the only money."""
+    hands = world.telegram
+    await hands.say("1001", chat, "/topup")
+    offer = await hands.wait_for("1001", chat, _offers("buy taste stars"), SECONDS)
+    await hands.press("1001", chat, offer["id"], "buy taste stars")
+    bill = await hands.wait_for("1001", chat, lambda m: bool(m.get("invoice")), SECONDS)
+    paid = await hands.pay("1001", chat, bill["id"], SECONDS)
+    assert paid["paid"], paid
+    arrived = await hands.wait_for("1001", chat, _says("have arrived"), SECONDS)
+    console.print(f"[green]✓[/] Telegram: Ada bought Credits for {bill['invoice']['amount']} Stars.\n  {_plain(arrived)}")
+
+
+async def _buy_by_links(world: World, console: Console) -> None:
+    """Bo buys in Discord: the checkout page is paid as a browser pays it, the rail calls the api, and the message in the chat changes."""
+    hands, chat = world.discord, world.discord.private_chat(BO)
+    for rail, package in (("stripe", "small"), ("alipay", "taste")):
+        action, seen = f"buy {package} {rail}", {each["id"] for each in hands.messages(BO, chat)}
+        await hands.command(BO, chat, "topup")
+        offer = await hands.wait_for(BO, chat, _newer(seen, _offers(action)), SECONDS)
+        await hands.press(BO, chat, offer["id"], action)
+        asked = await hands.wait_for(BO, chat, _newer(seen, lambda m: _url(m) is not None), SECONDS)
+        await _pay(_url(asked) or "")
+        await hands.wait_for(BO, chat, _changed(asked["id"]), SECONDS)
+        arrived = await hands.wait_for(BO, chat, _newer(seen, _says("have arrived")), SECONDS)
+        await (world.stripe.settled(SECONDS) if rail == "stripe" else world.alipay.courier.settled(SECONDS))  # the callback was taken
+        console.print(f"[green]✓[/] Discord: Bo paid on {rail.capitalize()}'s page; its callback came, the message changed by itself.")
+        console.print(f"  {_plain(arrived)}")
+
+
+async def _pay(url: str) -> None:
+    """What a browser does: opens the page, wherever the address leads, and presses its button, which sends the buyer on."""
+    async with aiohttp.ClientSession() as browser:
+        async with browser.get(url) as page:
+            assert page.status == 200, page.status
+        async with browser.post(f"{page.url}/pay", allow_redirects=False) as answer:
+            assert answer.status == 303, answer.status
 
 
 async def _lend(world: World, console: Console) -> None:
@@ -131,12 +214,25 @@ def _offers(word: str) -> Callable[[Message], bool]:
     return lambda message: _action(message, word) is not None
 
 
+def _newer(seen: set[str], fits: Callable[[Message], bool]) -> Callable[[Message], bool]:
+    return lambda message: message["id"] not in seen and fits(message)
+
+
+def _changed(message_id: str) -> Callable[[Message], bool]:
+    """The message with where to pay, once there is nothing to pay any more."""
+    return lambda message: message["id"] == message_id and _url(message) is None
+
+
 def _says(words: str) -> Callable[[Message], bool]:
     return lambda message: words in message["html"]
 
 
 def _action(message: Message, word: str) -> str | None:
     return next((key["action"] for row in message["rows"] for key in row if (key.get("action") or "").startswith(word)), None)
+
+
+def _url(message: Message) -> str | None:
+    return next((key["url"] for row in message["rows"] for key in row if key.get("url")), None)
 
 
 def _plain(message: Message) -> str:

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import auth, docs, errors, generations, handover, health, models, openai, pictures, resources, topups, wallet, webhooks
+from api import auth, checkouts, docs, errors, generations, handover, health, models, openai, pictures, resources, topups, wallet, webhooks
 from api.frame import BodyLimit, Frame
 from api.limits import AddressLimit
 from api.waiting import Waiting
@@ -29,6 +29,7 @@ def make_api(app: App) -> FastAPI:
     for module in (auth, models, generations, pictures, wallet, topups, resources, openai, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
+    api.include_router(checkouts.router)
     # The last one added is the outermost.
     api.add_middleware(BodyLimit)
     api.add_middleware(AddressLimit, app=app)

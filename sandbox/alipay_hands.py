@@ -102,6 +102,14 @@ class AlipayHands:
         """投诉退款: the buyer complains, and all that is left goes back. Alipay has no chargeback."""
         return self.give_back(order, number=f"CPL{self.new_number(17)}")
 
+    def tell_again(self, order: str) -> None:
+        """重新通知: every notice about an order goes out once more, as if the answers had been lost."""
+        told = [notice for notice in self.courier.notices if notice.fields["out_trade_no"] == self.trade(order).out_trade_no]
+        if not told:
+            raise HandsError("nothing has been told yet")
+        for notice in told:
+            self.courier.repeat(notice.id)
+
     def refresh(self, trade: Trade) -> None:
         """Closes a trade whose time is over; TRADE_CLOSED, as soon as somebody looks."""
         if trade.status == WAITING and trade.expires is not None and trade.expires <= self.clock():

@@ -82,6 +82,7 @@ class Cashier:
             "give_back": (hands.give_back, ""),
             "complain": (hands.complain, ""),
             "finish": (hands.finish, ""),
+            "tell_again": (hands.tell_again, ""),
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -218,7 +219,8 @@ def _told(trade: Trade, deliveries: list[Delivery]) -> str:
     elif not deliveries:
         text = '<p class="en">还没有通知 Nothing yet</p>'
     else:
-        text = f"<ol>{''.join(map(_row, deliveries[-12:]))}</ol>"
+        again = _button(f"{PREFIX}/cashier/{trade.trade_no}/tell_again", "重新通知", "Send every notice again")
+        text = f"<ol>{''.join(map(_row, deliveries[-12:]))}</ol>{again}"
     link = f'<a class="en" href="{PREFIX}/cashier/{trade.trade_no}">刷新 Refresh</a>'
     return f'<section><h2>商家通知 <span class="en">Notices to the merchant</span></h2>{text}{link}</section>'
 

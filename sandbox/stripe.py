@@ -43,6 +43,14 @@ class StripeSandbox(StripeHands):
         """What was sent, oldest first."""
         return [*self.events.deliveries]
 
+    async def tell_again(self, session: str) -> None:
+        """Sends the seller every event about a session once more, as if the answers had been lost."""
+        told = {one.event["id"]: one.event for one in self._about(self.state.session(session))}
+        if not told:
+            raise ValueError("nothing has been told yet")
+        for event in told.values():
+            self.events.send(event)
+
     async def settled(self, within: float = 10.0) -> None:
         """Waits until every event has been taken by the endpoint. Raises TimeoutError after `within` seconds."""
         await self.events.settled(within)
@@ -101,6 +109,7 @@ class StripeSandbox(StripeHands):
             "inquiry": lambda session: self.chargeback(session, inquiry=True),
             "win_chargeback": self.win_chargeback,
             "lose_chargeback": self.lose_chargeback,
+            "tell_again": self.tell_again,
         }
 
     def _page(self, request: web.Request, problem: str) -> web.Response:

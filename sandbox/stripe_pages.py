@@ -181,7 +181,7 @@ _CHECKOUT = """{% extends "frame" %}
 {% if not one.answers %}<span class="soft">{{ t.waiting }}</span>
 {% else %}<span class="{{ 'ok' if one.done else 'no' }}">{{ one.answers[-1] or t.no_answer }}
 {% if one.answers|length > 1 %}×{{ one.answers|length }}{% endif %}</span>{% endif %}</li>
-{% endfor %}</ul></section>{% endif %}
+{% endfor %}</ul>{% if deliveries %}{{ button("tell_again", t.tell_again) }}{% endif %}</section>{% endif %}
 <footer><a href="{{ session.wanted.cancel_url or session.wanted.success_url }}">{{ t.back }}</a>
 <a href="/stripe/dashboard">{{ t.all }}</a><span>{{ t.test_note }}</span></footer>
 {% endblock %}"""

@@ -16,8 +16,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from sandbox.alipay import AlipaySandbox
+from sandbox.checkouts import Checkouts
 from sandbox.discord import DiscordSandbox
 from sandbox.faults import FaultSwitches
+from sandbox.mail import MailSandbox
 from sandbox.openai import OpenAISandbox
 from sandbox.stability import StabilitySandbox
 from sandbox.stripe import StripeSandbox
@@ -32,7 +35,12 @@ _REAL = (
     ("AETHERFLOW_TELEGRAM_TOKEN", "AETHERFLOW_TELEGRAM_API_URL"),
     ("AETHERFLOW_DISCORD_TOKEN", "AETHERFLOW_DISCORD_API_URL"),
     ("AETHERFLOW_STRIPE_SECRET_KEY", "AETHERFLOW_STRIPE_API_URL"),
+    ("AETHERFLOW_ALIPAY_PRIVATE_KEY", "AETHERFLOW_ALIPAY_GATEWAY_URL"),
+    ("AETHERFLOW_SMTP_URL", "AETHERFLOW_SMTP_URL"),
 )
+
+
+_Part = TelegramSandbox | DiscordSandbox | StabilitySandbox | OpenAISandbox | StripeSandbox | AlipaySandbox | MailSandbox
 
 
 class World:
@@ -44,6 +52,8 @@ class World:
     stability: StabilitySandbox
     openai: OpenAISandbox
     stripe: StripeSandbox
+    alipay: AlipaySandbox
+    mail: MailSandbox
 
     def __init__(self) -> None:
         self._runner: web.AppRunner | None = None
@@ -66,15 +76,19 @@ class World:
         self.stability = StabilitySandbox(public_url=self.url)
         self.openai = OpenAISandbox(public_url=self.url)
         self.stripe = StripeSandbox(public_url=self.url)
+        self.alipay = AlipaySandbox(public_url=self.url)
+        self.mail = MailSandbox()
         app = web.Application(client_max_size=_LARGEST_REQUEST)
         for part in self._parts():
             app.add_routes(part.routes())
         app.add_routes(FaultSwitches({"stability": self.stability, "openai": self.openai}, self.telegram, self.discord).routes())
+        app.add_routes(Checkouts(self.stripe, self.alipay).routes())
         app.add_routes(_page())
         app.on_shutdown.append(self._close_parts)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+        await self.mail.start()
 
     async def stop(self) -> None:
         """Closes every connection and the port. Once more does nothing."""
@@ -82,8 +96,8 @@ class World:
             self._runner = None
             await runner.cleanup()
 
-    def _parts(self) -> tuple[TelegramSandbox | DiscordSandbox | StabilitySandbox | OpenAISandbox | StripeSandbox, ...]:
-        return self.telegram, self.discord, self.stability, self.openai, self.stripe
+    def _parts(self) -> tuple[_Part, ...]:
+        return self.telegram, self.discord, self.stability, self.openai, self.stripe, self.alipay, self.mail
 
     async def _close_parts(self, _app: web.Application) -> None:
         for part in self._parts():

@@ -20,6 +20,7 @@ from core.errors import NotFound
 from core.hints import wait
 from core.mailbox.models import Delivery as Row
 from core.unit_of_work import UnitOfWork
+from core.vault.errors import CannotOpen
 from core.words import Text, Words
 
 AT_ONCE = 64
@@ -42,9 +43,10 @@ class Pace:
     at_once: int
 
 
-PACES: Mapping[str, Pace] = {"telegram": Pace(25, 18, 60.0, 3), "discord": Pace(40, 5, 5.0, 5)}
+PACES: Mapping[str, Pace] = {"telegram": Pace(25, 18, 60.0, 3), "discord": Pace(40, 5, 5.0, 5), "email": Pace(10, 20, 60.0, 5)}
 """Telegram: about 30/s in all, 20 a minute in a group, and about 1/s in a chat, where a few at once are let through; Discord: 50/s in all
-and 5 in 5 s in a channel. Kept a little below."""
+and 5 in 5 s in a channel. Kept a little below.
+Mail servers have no common limit; many count what one sender hands in."""
 MAX_CHATS = 1000
 """Chats that are counted before those that have been silent for a window are forgotten."""
 
@@ -145,8 +147,8 @@ class Delivery:
             await self._say(sender, row)
         except SendFailed as error:
             await self._failed(row, error)
-        except (NotFound, BlobsUnavailable) as error:
-            await self._failed(row, SendFailed("refused" if isinstance(error, NotFound) else "later", str(error)))
+        except (NotFound, BlobsUnavailable, CannotOpen) as error:
+            await self._failed(row, SendFailed("later" if isinstance(error, BlobsUnavailable) else "refused", str(error)))
 
     async def _say(self, sender: Sender, row: Row) -> None:
         wording, message = await self._message(sender, row)

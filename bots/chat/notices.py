@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.types import Button, Media, Reply
 from core.app import App
@@ -46,11 +47,13 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         reader = await work.users.get(int(delivery.body["reader"]))
         facts = {"id": dispute.id, "generation": dispute.generation_id, "reason": dispute.reason}
         return Wording(Reply(Text(f"verdict.{dispute.state}.{delivery.body['side']}", facts)), reader.locale)
+    if delivery.kind == "mail":
+        return Wording(*letter(app, delivery))
     if delivery.kind in ("payment", "payment_news"):
         payment = await work.payments.get(int(delivery.body["payment"]))
         user = await work.users.get(payment.user_id)
         if delivery.kind == "payment":
-            return Wording(link_status(payment), user.locale, live=payment.state in OPEN)
+            return Wording(link_status(payment, app.settings.public_url), user.locale, live=payment.state in OPEN)
         balances = await work.ledger.balances([wallet(user.id)])
         return Wording(news(payment, delivery, balances[wallet(user.id)]), user.locale)
     resource = await work.resources.get(int(delivery.body["resource"]))

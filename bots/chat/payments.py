@@ -7,13 +7,17 @@ from core.payments.models import Payment, State
 from core.words import Amount, Text
 
 OPEN = frozenset({State.CREATED, State.PENDING})
+MAX_LINK = 512
+"""Characters of a button's address: the smaller of the platforms' limits; a rail's signed addresses are longer."""
 
 
-def link_status(payment: Payment) -> Reply:
-    """The message that follows a payment by link: where to pay, until it is paid or over."""
+def link_status(payment: Payment, public_url: str) -> Reply:
+    """The message that follows a payment by link: where to pay, until it is paid or over. An address that is too long for a button is
+    reached by a short one of ours, below `public_url`."""
     rows: tuple[tuple[Button, ...], ...] = ()
     if payment.state is State.PENDING and payment.url:
-        rows = ((Button(Text("button.pay", {"price": format_price(payment.amount, payment.currency)}), url=payment.url),),)
+        url = payment.url if len(payment.url) <= MAX_LINK else f"{public_url.rstrip('/')}/pay/{payment.order}"
+        rows = ((Button(Text("button.pay", {"price": format_price(payment.amount, payment.currency)}), url=url),),)
     if payment.state in (State.FAILED, State.EXPIRED):
         rows = ((Button(Text("button.topup"), "topup", style="primary"),),)
     return Reply(Text(f"payment.{payment.state}", facts_of(payment)), rows=rows, private=True, subject=payment.subject)

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from core.words import Text
 
-Platform = Literal["telegram", "discord"]
+Platform = Literal["telegram", "discord", "email"]
 
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 

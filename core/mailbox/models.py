@@ -106,3 +106,4 @@ class Delivery:
     tries: int
     message: str | None
     created_at: int
+    key: str

@@ -135,7 +135,7 @@ class Mailbox:
         return [
             Delivery(
                 row.id, Address(row.platform, row.chat), row.kind, row.subject, json.loads(row.body), row.state == State.LIVE, row.tries,
-                row.message, row.created_at,
+                row.message, row.created_at, row.key,
             )
             for row in rows
         ]  # fmt: skip

@@ -87,6 +87,13 @@ class Payments:
             raise PaymentNotFound(payment=payment_id)
         return read(row)
 
+    async def by_order(self, order: str) -> Payment:
+        """Raises PaymentNotFound."""
+        row = (await self._connection.execute(select(payments).where(payments.c.order == order))).mappings().first()
+        if row is None:
+            raise PaymentNotFound(payment=order)
+        return read(row)
+
     async def payable(self, order: str, user_id: int, amount: int, currency: str) -> Payment:
         """The order that somebody is about to pay in a chat. Raises NotPayable unless it is theirs, open, in time and of that amount."""
         row = (await self._connection.execute(select(payments).where(payments.c.order == order))).mappings().first()

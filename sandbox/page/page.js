@@ -1,5 +1,6 @@
-// The chat page: two panes, one for each platform, that do what a person's app does, and the fault panel.
+// The chat page: two panes, one for each platform, that do what a person's app does, the fault panel and the payments panel.
 
+import { CheckoutPanel } from "./checkouts.js";
 import { prepare } from "./dialogs.js";
 import { FaultPanel } from "./faults.js";
 import { NAMES, Pane } from "./pane.js";
@@ -46,6 +47,7 @@ document.getElementById("language").addEventListener("click", switchLanguage);
 
 const panes = Object.keys(NAMES).map((platform) => new Pane(platform));
 const panel = new FaultPanel(document.getElementById("open-faults"), document.getElementById("faults"));
+new CheckoutPanel(document.getElementById("open-checkouts"), document.getElementById("checkouts"));
 translate(document);
 
 // What no one has caught is told too: nothing fails in silence.

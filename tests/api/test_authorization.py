@@ -54,6 +54,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/static/handover.css"): Rule(200),
     ("GET", "/models"): Rule(200),
     ("GET", "/pictures/{signed}"): Rule(404),
+    ("GET", "/pay/{order}"): Rule(404),
+    ("GET", "/payments/{order}"): Rule(404),
     ("GET", "/handover/{token}"): Rule(410),
     ("POST", "/handover/{token}"): Rule(410),
     ("POST", "/webhooks/telegram"): Rule(404),
@@ -114,7 +116,7 @@ class Cast:
         user = {"owner": owner, "frozen": owner, "scopeless": owner}.get(actor) or self.people.get(actor)
         scopes = sorted(SCOPES - {rule.scope or ""}) if actor == "scopeless" else sorted(SCOPES)
         headers = {} if user is None else {"Authorization": f"Bearer {await self._token(user, rule, actor, scopes)}"}
-        filled = path.format(number=2 if actor == "frozen" else 1, token="unknown", signed="unknown", model="core")
+        filled = path.format(number=2 if actor == "frozen" else 1, token="unknown", signed="unknown", order="unknown", model="core")
         return (await self.client.request(method, filled, headers=headers, json=rule.body)).status_code
 
     async def _token(self, user: User, rule: Rule, actor: str, scopes: list[Scope]) -> str:

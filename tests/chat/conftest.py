@@ -48,7 +48,7 @@ class Town:
 async def town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
     world = World()
     await world.start(port=0)
-    settings = demo.settings_for(world.url, tmp_path / "data").model_copy(
+    settings = demo.settings_for(world, tmp_path / "data").model_copy(
         update={
             "database_url": database_url,
             "vault_keys": SecretStr(new_key("k1")),

@@ -7,6 +7,7 @@ import pytest
 
 from bots.chat.chat import SENTENCES
 from bots.chat.grammar import parse, wish_of
+from bots.chat.letters import LINK_MINUTES
 from core.catalog import BadParameter
 from core.errors import AetherflowError
 from core.generations.models import State as GenerationState
@@ -34,7 +35,7 @@ def _codes() -> set[str]:
     found |= {f"health.{each}" for each in HealthState} | {f"scope.{each}" for each in Scope} | {f"fault.{each}" for each in Fault}
     found |= {f"payment.state.{each}" for each in PaymentState} | {f"payment.{each}" for each in PaymentState}
     found |= {f"rail.{each}" for each in CURRENCIES}
-    found |= {f"payment_news.{each}" for each in NEWS}
+    found |= {f"payment_news.{each}" for each in NEWS} | LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
     kinds = [AetherflowError]
     while kinds:
         kind = kinds.pop()

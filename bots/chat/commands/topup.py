@@ -50,7 +50,7 @@ async def on_buy(context: Context) -> Reply:
         facts = {"credits": Amount(payment.credits)}
         title, description = Text("invoice.title", facts), Text("invoice.description", facts)
         return Reply(invoice=Invoice(payment.order, title, description, payment.amount), private=True)
-    return link_status(await app.opened(payment, OPEN_SECONDS))
+    return link_status(await app.opened(payment, OPEN_SECONDS), app.settings.public_url)
 
 
 @command("paysupport", private=True)
