@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bots.chat.disputes import bundle, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.types import Button, Media, Reply
@@ -42,11 +43,10 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
         return Wording(await status(work, generation), user.locale, live=True)
-    if delivery.kind == "verdict":
+    if delivery.kind in ("bundle", "verdict"):
         dispute = await work.disputes.get(int(delivery.body["dispute"]))
         reader = await work.users.get(int(delivery.body["reader"]))
-        facts = {"id": dispute.id, "generation": dispute.generation_id, "reason": dispute.reason}
-        return Wording(Reply(Text(f"verdict.{dispute.state}.{delivery.body['side']}", facts)), reader.locale)
+        return Wording(await bundle(work, dispute) if delivery.kind == "bundle" else told(dispute, delivery), reader.locale)
     if delivery.kind == "mail":
         return Wording(*letter(app, delivery))
     if delivery.kind in ("payment", "payment_news"):

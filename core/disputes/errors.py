@@ -1,6 +1,6 @@
 """What is refused about disputes."""
 
-from core.errors import NotFound, Refusal
+from core.errors import Forbidden, NotFound, Refusal
 
 
 class DisputeNotFound(NotFound):
@@ -13,6 +13,12 @@ class NotDisputable(Refusal):
     """The picture is not delivered, is disputed already, or its time for disputes is over. Facts: `generation`."""
 
     code = "not_disputable"
+
+
+class OwnDispute(Forbidden):
+    """Nobody decides about a picture that they ordered or earned with. Facts: `dispute`."""
+
+    code = "own_dispute"
 
 
 class AlreadyDecided(Refusal):

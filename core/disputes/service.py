@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.acts.service import Acts
-from core.disputes.errors import AlreadyDecided, DisputeNotFound, NotDisputable
+from core.disputes.errors import AlreadyDecided, DisputeNotFound, NotDisputable, OwnDispute
 from core.disputes.models import Dispute, Kind, State, disputes
 from core.disputes.rules import refund
 from core.generations.errors import GenerationNotFound
@@ -75,7 +75,7 @@ class Disputes:
     async def decide(self, dispute_id: int, admin: User, *, refunds: bool, reason: str) -> Dispute:
         """The verdict: all of it goes back to whoever paid, or all stays as it is. Both sides are told.
 
-        Raises DisputeNotFound, AlreadyDecided, ReasonNeeded.
+        Raises DisputeNotFound, AlreadyDecided, OwnDispute, ReasonNeeded.
         """
         found = await self.get(dispute_id)
         row = await self._lock(found.generation_id)  # every verdict about it waits here
@@ -83,15 +83,17 @@ class Disputes:
         found = await self.get(dispute_id)
         if found.state is not State.OPEN:
             raise AlreadyDecided(dispute=dispute_id)
+        shares = json.loads(row["shares"])
+        owners = {int(account.split(":")[1]) for account, _ in shares if account.startswith("user:")}
+        if admin.id in owners | {found.user_id}:
+            raise OwnDispute(dispute=dispute_id)
         verdict = State.REFUNDED if refunds else State.REJECTED
         await Acts(self._connection, self._now).record(admin.id, "verdict", found.subject, reason, verdict=verdict, paid=row["paid"])
-        shares = json.loads(row["shares"])
         if refunds:
             await Ledger(self._connection, self._now).post(refund(found.generation_id, row["payer"], shares))
         await self._move(found.generation_id, GenerationState.REFUNDED if refunds else GenerationState.DELIVERED, ends=refunds)
         values = {"state": verdict, "reason": " ".join(reason.split()), "decided_by": admin.id, "decided_at": self._now}
         await self._connection.execute(update(disputes).where(disputes.c.id == dispute_id).values(**values))
-        owners = {int(account.split(":")[1]) for account, _ in shares if account.startswith("user:")}
         await self._tell(found, owners)
         return await self.get(dispute_id)
 

@@ -25,6 +25,8 @@ CHECKS: dict[str, str] = {
         LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE amount > 0 GROUP BY entry_id) AS back
         ON back.entry_id = entries.id
         WHERE COALESCE(back.amount, 0) <> CASE WHEN generations.state = 'refunded' THEN generations.paid ELSE 0 END LIMIT 20""",
+    "nothing of a disputed or refunded generation was released": r"""SELECT generations.id FROM generations
+        JOIN entries ON entries.key = 'released\:' || generations.id WHERE generations.state IN ('disputed', 'refunded') LIMIT 20""",
     "every failed or cancelled generation was given back whole": r"""SELECT generations.id FROM generations
         LEFT JOIN holds ON holds.key = 'hold\:' || generations.key LEFT JOIN entries ON entries.id = holds.closed_by
         WHERE generations.state IN ('failed', 'cancelled')

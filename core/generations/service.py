@@ -117,7 +117,8 @@ async def read_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[
 async def spent_by_token(connection: AsyncConnection, token_ids: Iterable[int]) -> dict[int, int]:
     """What API tokens have spent, in milli-credits: what was paid, and what is held for what still waits or runs."""
     active = generations.c.state.in_((State.QUEUED, State.RUNNING))
-    amount = func.sum(case((active, generations.c.held), else_=generations.c.paid))
+    refunded = generations.c.state == State.REFUNDED
+    amount = func.sum(case((active, generations.c.held), (refunded, 0), else_=generations.c.paid))
     query = select(generations.c.token_id, amount).where(generations.c.token_id.in_(list(token_ids))).group_by(generations.c.token_id)
     return {token_id: int(spent) for token_id, spent in await connection.execute(query)}
 

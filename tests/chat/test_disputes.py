@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bots.chat.notices import word
 from core.generations.models import State
 from core.users.models import Identity, Role
 from core.words import LOCALES
@@ -41,9 +42,12 @@ async def test_from_the_report_to_the_verdict(desk: Desk, verdict: str) -> None:
     assert (await desk.stage.generation(number)).state is State.DISPUTED
     await make_admin(desk, "bo")
     queue = await desk.says("bo", command="disputes")
-    assert queue.private and queue.message is not None and queue.message.pictures == ()
-    assert "a cat" in sentence(queue)
-    press = next(key.action for key in queue.message.rows[0] if key.action.endswith(verdict))
+    assert queue.private and "1" in sentence(queue)
+    async with desk.stage.app.begin() as work:
+        kinds = {each.kind: each for each in await work.mailbox.take_deliveries(["telegram"], 50)}
+        reply = (await word(desk.stage.app, work, kinds["bundle"])).reply
+    assert reply is not None and len(reply.media) == 1
+    press = next(key.action for key in reply.rows[0] if key.action.endswith(verdict))
     assert sentence(await desk.press(press, "bo"))  # the form's one question
     told = await desk.says("bo", text="the picture is blank")
     assert "#1" in sentence(told)

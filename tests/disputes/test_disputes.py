@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.acts.errors import ReasonNeeded
-from core.disputes.errors import AlreadyDecided, DisputeNotFound, NotDisputable
+from core.disputes.errors import AlreadyDecided, DisputeNotFound, NotDisputable, OwnDispute
 from core.disputes.models import Dispute, Kind, State
 from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation
@@ -40,8 +40,17 @@ async def opened(stage: Stage, generation: Generation, user: User | None = None)
     return await stage.app.run(lambda work: work.disputes.open(generation.id, who, Kind.POOR_QUALITY))
 
 
-async def decide(stage: Stage, dispute: Dispute, *, refunds: bool, reason: str = "it is blank") -> Dispute:
-    return await stage.app.run(lambda work: work.disputes.decide(dispute.id, stage.miner, refunds=refunds, reason=reason))
+async def decide(stage: Stage, dispute: Dispute, *, refunds: bool, reason: str = "it is blank", by: User | None = None) -> Dispute:
+    admin = by or await stage.person("olga")
+    return await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=refunds, reason=reason))
+
+
+async def test_nobody_decides_about_their_own(stage: Stage) -> None:
+    dispute = await opened(stage, await delivered(stage))
+    for involved in (stage.creator, stage.miner):
+        with pytest.raises(OwnDispute):
+            await decide(stage, dispute, refunds=True, by=involved)
+    assert (await decide(stage, dispute, refunds=True)).state is State.REFUNDED
 
 
 async def release(stage: Stage) -> int:
@@ -120,7 +129,12 @@ async def test_both_sides_are_told_and_the_act_is_logged(stage: Stage) -> None:
     await decide(stage, dispute, refunds=True)
     async with stage.app.read() as work:
         (act,) = await work.acts.newest(subject=dispute.subject)
-    assert (act.by, act.act, act.reason, act.facts) == (stage.miner.id, "verdict", "it is blank", {"paid": PRICE, "verdict": "refunded"})
+    assert (act.by, act.act, act.reason, act.facts) == (
+        (await stage.person("olga")).id,
+        "verdict",
+        "it is blank",
+        {"paid": PRICE, "verdict": "refunded"},
+    )
 
 
 async def test_many_who_open_decide_and_release_at_once_move_it_once(stage: Stage) -> None:

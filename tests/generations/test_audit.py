@@ -16,6 +16,7 @@ from tests.fakes import PIXEL
 from tests.stage import Stage, breaches, ended, staged
 
 OPEN = "every waiting or running generation has its open hold"
+NOT_RELEASED = "nothing of a disputed or refunded generation was released"
 PAID_BACK = "every refunded generation was paid back whole, and no other"
 CAPTURED = "every delivered generation was captured once, at its price"
 GIVEN_BACK = "every failed or cancelled generation was given back whole"
@@ -151,5 +152,11 @@ async def test_a_share_that_was_not_captured_is_named(stage: Stage, change: str)
     assert await broken(stage, _set("generations", change, "delivered"))
 
 
+async def test_what_was_released_while_it_was_disputed_is_named(stage: Stage) -> None:
+    disputed = _set("generations", "state = 'disputed'", "delivered")
+    released = "UPDATE entries SET key = 'released:' || (SELECT id FROM generations WHERE key = 'delivered') WHERE kind = 'grant'"
+    assert NOT_RELEASED in await broken(stage, disputed, released)
+
+
 def test_every_check_has_its_case() -> None:
-    assert set().union(*(named for _, named in CASES), {LIMITS}) >= CHECKS.keys()
+    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED}) >= CHECKS.keys()

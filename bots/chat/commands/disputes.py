@@ -1,12 +1,13 @@
 """/dispute and the report button for creators; /disputes for admins."""
 
+from bots.chat.disputes import dispute_facts
 from bots.chat.registry import Context, action, command
-from bots.chat.types import Button, Field, Form, Media, Option, Reply
-from core.disputes.models import MAX_TEXT, Dispute, Kind
+from bots.chat.types import Button, Field, Form, Option, Reply
+from core.address import Address
+from core.disputes.models import MAX_TEXT, Kind
 from core.generations.errors import GenerationNotFound
-from core.words import Amount, Text
-
-SHOWN_PROMPT = 200
+from core.mailbox.models import Notice
+from core.words import Text
 
 
 @command("dispute", Option("number", kind="integer", minimum=1), private=True)
@@ -43,24 +44,14 @@ async def on_kind(context: Context) -> Reply:
 @command("disputes", private=True, admin=True)
 @action("disputes", admin=True)
 async def on_disputes(context: Context) -> Reply:
-    """The oldest open dispute with its picture, and the verdicts."""
+    """How many are open; the oldest follows with its picture, and with the buttons of the verdict."""
     waiting = await context.work.disputes.waiting()
     if not waiting:
         return Reply(Text("disputes.none"), private=True)
-    first = waiting[0]
-    generation = await context.work.generations.get(first.generation_id)
-    facts = _facts(first) | {
-        "n": len(waiting), "prompt": generation.prompt[:SHOWN_PROMPT], "model": generation.model, "paid": Amount(generation.paid),
-        "user": first.user_id, "size": f"{generation.width}x{generation.height}",
-    }  # fmt: skip
-    rows = (
-        (
-            Button(Text("button.refund"), f"verdict {first.id} refund", style="primary"),
-            Button(Text("button.reject"), f"verdict {first.id} reject", style="danger"),
-        ),
-    )
-    media = (Media(generation.blob, generation.media_type or "image/png"),) if generation.blob else ()
-    return Reply(Text("disputes.first", facts), rows=rows, media=media, private=True)
+    event = context.event
+    key, body = f"bundle:{event.platform}:{event.id}", {"dispute": waiting[0].id, "reader": context.user.id}
+    await context.work.mailbox.say([Notice(key, Address(event.platform, event.private_chat), "bundle", body)])
+    return Reply(Text("disputes.open", {"n": len(waiting)}), private=True)
 
 
 @action("verdict", admin=True)
@@ -79,7 +70,7 @@ async def on_decide(context: Context) -> Reply:
     reason = context.event.answers.get("reason", "")
     decided = await context.work.disputes.decide(context.number(), context.user, refunds=refunds, reason=reason)
     rows = ((Button(Text("button.next_dispute"), "disputes"),),)
-    return Reply(Text(f"disputes.{decided.state}", _facts(decided)), rows=rows, private=True)
+    return Reply(Text(f"disputes.{decided.state}", dispute_facts(decided)), rows=rows, private=True)
 
 
 async def _ask_kind(context: Context, number: int) -> Reply:
@@ -88,7 +79,3 @@ async def _ask_kind(context: Context, number: int) -> Reply:
         raise GenerationNotFound(generation=number)
     rows = tuple((Button(Text(f"dispute.kind.{kind}"), f"dispute {number} {kind}"),) for kind in Kind)
     return Reply(Text("dispute.kind", {"id": number}), rows=rows, private=True)
-
-
-def _facts(dispute: Dispute) -> dict[str, object]:
-    return {"id": dispute.id, "generation": dispute.generation_id, "kind": Text(f"dispute.kind.{dispute.kind}"), "reason": dispute.reason}
