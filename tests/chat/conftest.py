@@ -59,7 +59,7 @@ async def town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
     await demo.give_everyone(cli.opened, settings)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(cli.run_roles(settings, ("worker", "telegram", "discord"), stop))
+        running = group.create_task(cli.run_roles(settings, ("api", "worker", "telegram", "discord"), stop))
         yield Town(world, settings)
         stop.set()
         await running
