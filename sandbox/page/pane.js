@@ -140,6 +140,7 @@ export class Pane {
     const chats = await this.get("chats", { person: id });
     if (id !== this.person.id) return;
     this.chats = chats;
+    this.chat ??= chats[0]?.id; // what is typed as soon as the chats are there has somewhere to go
     this.showChats();
   }
 

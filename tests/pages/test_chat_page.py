@@ -1,11 +1,12 @@
 """The sandbox's chat page in a real browser: what is typed and pressed reaches the sandbox, and what the bot does appears by itself."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from sandbox.discord import ADA, APPLICATION, DiscordSandbox
 from sandbox.discord_state import Interaction
@@ -249,6 +250,25 @@ async def test_one_plays_several_people(page: Page, world: World) -> None:
     await type_line(page, "telegram", "hello from the admin")
     said = await world.telegram.wait_for(1009, 1009, lambda message: "hello" in message["html"])
     assert said["from"]["name"] == "Olga"
+
+
+async def test_what_is_said_while_the_page_still_loads_is_not_lost(page: Page, world: World) -> None:
+    await opened(page, world)
+    held = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await page.route("**/hands/telegram/commands*", hold)
+    await page.locator("#telegram .person").select_option(label="Olga (admin)")
+    await expect(page.locator("#telegram .chat")).to_have_count(3)
+    await type_line(page, "telegram", "hello from the admin")
+    try:
+        await world.telegram.wait_for(1009, 1009, lambda message: "hello" in message["html"])
+    finally:
+        held.set()
+        await page.unroute_all(behavior="wait")
 
 
 async def test_narrow_screens_have_tabs(page: Page, world: World) -> None:
