@@ -66,9 +66,11 @@ async def _receive(request: Request, name: str) -> Applied | Response | None:
     app: App = request.app.state.core
     rail = app.rails.get(name)
     if rail is None:
+        log.warning("callback_refused", rail=name, problem="off")
         return problem(404, "not_found")
     body = await request.body()
     if len(body) > MAX_EVENT_BYTES:
+        log.warning("callback_refused", rail=name, problem="too_large")
         return problem(413, "too_large")
     try:
         event = rail.read(request.headers, body, app.now())
