@@ -70,7 +70,6 @@ async def _receive(request: Request, name: str) -> Applied | Response | None:
         return problem(404, "not_found")
     body = await request.body()
     if len(body) > MAX_EVENT_BYTES:
-        log.warning("callback_refused", rail=name, problem="too_large")
         return problem(413, "too_large")
     try:
         event = rail.read(request.headers, body, app.now())
