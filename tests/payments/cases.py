@@ -14,7 +14,7 @@ from core.payments.models import Payment, State
 from tests import databases, services
 from tests.payments.rails_stage import TELEGRAM_SECRET, Rails, rails
 
-REFUSALS = ("callback_refused", "payment_mismatch", "payment_foreign")
+REFUSALS = ("callback_refused", "payment_mismatch", "payment_foreign", "an update was not handled")
 SECRETS = (demo.STRIPE_KEY, demo.STRIPE_SECRET, TELEGRAM_SECRET)
 
 
@@ -44,11 +44,16 @@ class Case:
     statuses: frozenset[int] = frozenset({200})
 
 
-async def judge(made: Rails, payment: Payment, told: dict[str, Any], case: Case) -> None:
-    """Does a case, and compares."""
+async def nothing() -> None:
+    """What is left to be done where callbacks are applied at once."""
+
+
+async def judge(made: Rails, payment: Payment, told: dict[str, Any], case: Case, drain: Callable[[], Awaitable[None]] = nothing) -> None:
+    """Does a case, and what is left to be done after it, and compares."""
     before = await made.topups()
     with capture_logs() as logs:
         statuses = await case.act(Try(made, payment, told))
+        await drain()
         while await made.desk._unapplied():
             pass
     assert set(statuses) == case.statuses
@@ -62,7 +67,7 @@ async def judge(made: Rails, payment: Payment, told: dict[str, Any], case: Case)
 def _compare_logs(logs: Sequence[Any], why: str) -> None:
     """What was refused says so once with its reason, what was not says nothing; and no secret is told."""
     told = [line for line in logs if line["event"] in REFUSALS]
-    reasons = {f"{line['event']}:{line['problem']}" if "problem" in line else line["event"] for line in told}
+    reasons = {":".join([line["event"], *(line[name] for name in ("problem", "kind") if name in line)]) for line in told}
     assert reasons == ({why} if why else set())
     text = str(logs)
     assert not [secret for secret in SECRETS if secret in text]
