@@ -26,18 +26,18 @@ async def on_telegram(request: Request) -> Response:
     app: App = request.app.state.core
     secret = app.settings.telegram_webhook_secret.get_secret_value()
     if not secret:
-        return problem(404, "not_found")
+        return _refused("off", 404, "not_found")
     given = request.headers.get("X-Telegram-Bot-Api-Secret-Token", "")
     if not hmac.compare_digest(given.encode(), secret.encode()):
-        return problem(403, "forbidden")
+        return _refused("secret", 403, "forbidden")
     body = await request.body()
     if len(body) > MAX_EVENT_BYTES:
         return problem(413, "too_large")
     try:
         update = json.loads(body)
         event_id = str(int(update["update_id"]))
-    except (ValueError, KeyError, TypeError):
-        return problem(400, "invalid_request")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return _refused("no update", 400, "invalid_request")
     lane = CHECKOUTS if "pre_checkout_query" in update else PLATFORM
     received = Received(event_id, _chat_key(update), app.vault.veil(body, f"{lane}:{event_id}"))
     await app.run(lambda work: work.mailbox.store(lane, [received]))
@@ -61,11 +61,17 @@ async def on_alipay(request: Request) -> Response:
     return Response("success", media_type="text/plain")
 
 
+def _refused(why: str, status: int, code: str) -> Response:
+    log.warning("callback_refused", rail=PLATFORM, problem=why)
+    return problem(status, code)
+
+
 async def _receive(request: Request, name: str) -> Applied | Response | None:
     """What became of a callback, or why it was refused. A rail without its secrets is off, and proves nothing."""
     app: App = request.app.state.core
     rail = app.rails.get(name)
     if rail is None:
+        log.warning("callback_refused", rail=name, problem="off")
         return problem(404, "not_found")
     body = await request.body()
     if len(body) > MAX_EVENT_BYTES:

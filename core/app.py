@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
-from core.address import MAX_CHAT
 from core.blobs import Blobs
 from core.catalog import Catalog, load_catalog
 from core.config import Settings
@@ -28,7 +27,7 @@ from core.payments.models import CURRENCIES, Payment, TopUp
 from core.payments.models import State as PaymentState
 from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
-from core.payments.receive import Applied, apply, encode
+from core.payments.receive import Applied, apply, encode, line_of
 from core.providers.base import Provider
 from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
@@ -202,7 +201,7 @@ class App:
     async def receive(self, rail: str, event: RailEvent) -> Applied:
         """Keeps what a rail says, and then applies it: two transactions, so that it is not lost even when it cannot be applied yet."""
         body = self.vault.veil(encode(event), f"{rail}:{event.id}")
-        kept = Received(event.id, event.order or (event.charge or "-")[:MAX_CHAT], body)
+        kept = Received(event.id, line_of(event), body)
         await self.run(lambda work: work.mailbox.store(rail, [kept]))
         return await self.apply(rail, event)
 

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.address import MAX_CHAT
 from core.db import DAY
 from core.ledger.models import Capture, Leg, Posting, Release
 from core.ledger.service import Ledger, raise_first_refusal
@@ -97,6 +98,11 @@ def decode(body: bytes) -> RailEvent:
     return RailEvent(**values | {"said": Said(values["said"])})
 
 
+def line_of(event: RailEvent) -> str:
+    """What keeps an event in order with others in the inbox: its order, else its charge. Either may be longer than the inbox takes."""
+    return (event.order or event.charge or "-")[:MAX_CHAT]
+
+
 async def apply(connection: AsyncConnection, now: int, rail: str, event: RailEvent) -> Applied:
     """One event in the caller's transaction. Nothing that a rail says raises; what it says is applied, or named."""
     payment = await _find(connection, rail, event)
@@ -105,7 +111,7 @@ async def apply(connection: AsyncConnection, now: int, rail: str, event: RailEve
     if payment is not None and mismatch(payment, rail, event) is None and is_early(payment, event):
         await connection.execute(update(payments).where(payments.c.id == payment.id).values(due_at=now))
         return Applied.EARLY
-    if not await Mailbox(connection, now).first(rail, event.id, event.order or event.charge or "-"):
+    if not await Mailbox(connection, now).first(rail, event.id, line_of(event)):
         return Applied.KNOWN
     if payment is None:
         log.warning("payment_foreign", rail=rail, event_id=event.id, said=event.said)

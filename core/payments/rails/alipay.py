@@ -126,6 +126,8 @@ class AlipayRail:
             raise BadSignature(problem=f"missing {missing[0]}")
         if any(len(fields.get(name, "")) > MAX_REFERENCE for name in ("trade_no", "out_trade_no", "out_biz_no")):
             raise BadSignature(problem="too long a name")
+        if not all(fields.get(name, "").isprintable() for name in ("notify_id", "trade_no", "out_trade_no", "out_biz_no")):
+            raise BadSignature(problem="an unreadable name")  # no database takes a NUL
         paid, back = fen(fields["total_amount"]), fen(fields.get("refund_fee") or "0")
         if paid is None or back is None:
             raise BadSignature(problem="amount")

@@ -133,7 +133,7 @@ class StripeRail:
             stripe.WebhookSignature.verify_header(body, signature, self._webhook_secret)
             sent = int(next(part for part in signature.split(",") if part.startswith("t=")).split("=")[1])
             event = json.loads(body)
-        except (stripe.SignatureVerificationError, ValueError):
+        except (stripe.SignatureVerificationError, ValueError, RecursionError):
             raise BadSignature(problem="signature") from None
         if abs(now - sent * SECOND) > TOLERANCE_SECONDS * SECOND:
             raise BadSignature(problem="time")

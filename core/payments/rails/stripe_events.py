@@ -21,6 +21,9 @@ DISPUTE_EVENTS = (
 EVENTS = (*SESSION_EVENTS, *REFUND_EVENTS, *DISPUTE_EVENTS)
 """What the endpoint at Stripe has to be subscribed to; anything else is read as of no concern."""
 
+MAX_ID = 64
+"""Of an event's name; Stripe's have about 30 characters."""
+
 SETTLED = ("paid", "no_payment_required")
 """The payment statuses of a session that ask for no more money."""
 
@@ -35,7 +38,7 @@ _CLOSED = {
 
 def read_event(event: Mapping[str, Any], *, ours: bool) -> RailEvent | None:
     """None for what is of no concern to us: other kinds, other things that the account sells, refunds under way."""
-    kind, name, data = str(event.get("type")), text_of(event.get("id")), event.get("data")
+    kind, name, data = str(event.get("type")), text_of(event.get("id"), MAX_ID), event.get("data")
     thing = data.get("object") if isinstance(data, dict) else None
     if event.get("object") != "event" or name is None or not isinstance(thing, dict):
         return None
@@ -122,8 +125,8 @@ def id_of(value: object) -> str | None:
 
 
 def text_of(value: object, longest: int = MAX_REFERENCE) -> str | None:
-    """A text of 1 to `longest` characters; None for anything else."""
-    return value if isinstance(value, str) and 0 < len(value) <= longest else None
+    """A text of 1 to `longest` characters that show; None for anything else: no name at Stripe has others, and no database takes a NUL."""
+    return value if isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() else None
 
 
 def _whole(value: object) -> int | None:
