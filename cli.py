@@ -120,7 +120,7 @@ async def _telegram(core: App, chat: Chat, stop: asyncio.Event) -> None:
     )  # fmt: skip
     async with asyncio.TaskGroup() as group:
         group.create_task(runner.run())
-        group.create_task(Delivery(core, chat.words, {"telegram": runner.sender}).run(stop))
+        group.create_task(Delivery(core, chat.words, {"telegram": runner.sender}, {"telegram": runner.throttle}).run(stop))
         desk = group.create_task(Desk(core, {"stars": StarsRail(runner.stars)}).run())
         await stop.wait()
         desk.cancel()
