@@ -11,7 +11,7 @@ COPY . .
 # Editable: the code stays where its data files (migrations, locales, catalog) are found beside it.
 RUN /opt/venv/bin/python bots/chat/locales/compile.py \
  && /opt/venv/bin/python -m pip install --no-index --no-deps --no-build-isolation --editable . \
- && /opt/venv/bin/python -m compileall -q api bots core migrations sandbox cli.py
+ && /opt/venv/bin/python -m compileall -q api bots core migrations sandbox cli.py demo.py doctor.py
 
 
 FROM python:3.11-slim-bookworm

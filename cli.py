@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 import demo as journey
 from api.server import serve
@@ -31,10 +32,8 @@ from core.desk import Desk
 from core.errors import AetherflowError, Misconfigured
 from core.money import parse_credits
 from core.payments.models import CURRENCIES
-from core.payments.rails.alipay import AlipayRail
-from core.payments.rails.base import Rail
+from core.payments.rails.opened import open_rails
 from core.payments.rails.stars import StarsRail
-from core.payments.rails.stripe import StripeRail
 from core.providers.base import Provider
 from core.providers.http import make_client
 from core.providers.openai import OpenAIProvider
@@ -44,6 +43,7 @@ from core.vault.redact import Redactor, known
 from core.vault.service import rotate
 from core.words import Words
 from core.worker import Worker
+from doctor import examine
 from migrations.upgrade import upgrade
 from sandbox.world import World, refuse_real_tokens
 
@@ -70,18 +70,9 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
     client = make_client()
     stability = StabilityProvider(settings.stability_api_url, client)
     providers: dict[str, Provider] = {"stability": stability, "openai": OpenAIProvider(settings.openai_api_url, client)}
-    rails: dict[str, Rail] = {}
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(stability.close)
-        if "stripe" in settings.rails:
-            key, secret = settings.stripe_secret_key.get_secret_value(), settings.stripe_webhook_secret.get_secret_value()
-            rails["stripe"] = stripe = StripeRail(key, secret, settings.stripe_api_url)
-            stack.push_async_callback(stripe.close_client)
-        if "alipay" in settings.rails:
-            private, public = settings.alipay_private_key.get_secret_value(), settings.alipay_public_key.get_secret_value()
-            rails["alipay"] = AlipayRail(
-                settings.alipay_app_id, settings.alipay_seller_id, private, public, settings.alipay_gateway_url, client, now=App.now
-            )
+        rails = await stack.enter_async_context(open_rails(settings, client, App.now))
         yield await stack.enter_async_context(open_app(settings, providers, rails))
 
 
@@ -120,7 +111,7 @@ async def _telegram(core: App, chat: Chat, stop: asyncio.Event) -> None:
     )  # fmt: skip
     async with asyncio.TaskGroup() as group:
         group.create_task(runner.run())
-        group.create_task(Delivery(core, chat.words, {"telegram": runner.sender}).run(stop))
+        group.create_task(Delivery(core, chat.words, {"telegram": runner.sender}, {"telegram": runner.throttle}).run(stop))
         desk = group.create_task(Desk(core, {"stars": StarsRail(runner.stars)}).run())
         await stop.wait()
         desk.cancel()
@@ -291,19 +282,16 @@ def audit() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Checks settings, database, vault and blobs, and says which platforms are off and why."""
+    """Looks at everything that the settings name and says what to do; exit code 1 when something fails."""
 
     async def main() -> None:
-        settings = _settings()
-        console.print(f"[green]ok[/] settings: {'embedded' if settings.embedded else 'scaled'} size, data in {settings.data_dir}")
-        async with opened(settings) as core:
-            console.print(f"[green]ok[/] database ({core.database.dialect}) and vault: every stored key can be unwrapped")
-            name = await core.blobs.put("doctor", b"\x89PNG", "image/png")
-            await core.blobs.delete(name)
-            console.print(f"[green]ok[/] blobs: {settings.blob_location}")
-        for platform, token in (("telegram", settings.telegram_token), ("discord", settings.discord_token)):
-            state = "[green]ok[/] token set" if token.get_secret_value() else f"[yellow]off[/] set AETHERFLOW_{platform.upper()}_TOKEN"
-            console.print(f"{state}: {platform}")
+        failed = False
+        async for finding in examine(_settings()):
+            colour = {"ok": "green", "off": "yellow", "failed": "red"}[finding.state]
+            console.print(f"[{colour}]{finding.state}[/] {finding.name}: {escape(finding.words)}", soft_wrap=True, highlight=False)
+            failed |= finding.state == "failed"
+        if failed:
+            raise SystemExit(1)
 
     _guarded(main)
 

@@ -21,7 +21,7 @@ VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 LOCALES = ROOT / "bots" / "chat" / "locales"
-CODE = ("core", "bots", "api", "sandbox", "bench", "migrations", "tests", "cli.py", "demo.py", "dev.py")
+CODE = ("core", "bots", "api", "sandbox", "bench", "migrations", "tests", "cli.py", "demo.py", "dev.py", "doctor.py")
 CACHES = (".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 LEFTOVERS = (".venv", ".coverage", *CACHES, "aetherflow.egg-info", "build")
 MISLEADING = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")

@@ -3,15 +3,16 @@
 A model without a price cannot be used: the file does not load. Prices come from here and from nowhere else.
 """
 
-import tomllib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from core.errors import Misconfigured, Refusal
-from core.money import parse_credits, percent_of
+from core.datafile import Table, read
+from core.errors import Refusal
+from core.money import percent_of
 
 DEFAULT_FILE = Path(__file__).with_name("catalog.toml")
 MAX_PROMPT = 2000
@@ -114,95 +115,10 @@ def ask(price: int, percent: int) -> int:
 
 def load_catalog(path: Path | None = None) -> Catalog:
     """Reads the catalog. Raises Misconfigured with the place of what is wrong, in a sentence for the operator."""
-    file = path or DEFAULT_FILE
-    try:
-        return _catalog(_Table("", tomllib.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError) as error:  # no such file, not UTF-8, no TOML, or wrong in itself
-        raise Misconfigured(setting="CATALOG_FILE", problem=f"{file}: {error}") from None
+    return read(path or DEFAULT_FILE, "CATALOG_FILE", _catalog)
 
 
-class _Table:
-    """A table of the file: what is asked of it is there and of the right kind, or ValueError names its place."""
-
-    def __init__(self, place: str, data: Any) -> None:
-        if not isinstance(data, dict):
-            raise ValueError(f"{place or 'the file'} is not a table")  # noqa: TRY004  # the file is wrong, not the program
-        self.place = place
-        self._data: dict[str, Any] = data
-
-    def wrong(self, name: str, why: str) -> ValueError:
-        """What to raise about a key of this table."""
-        return ValueError(f"{self.place}.{name} {why}".lstrip("."))
-
-    def only(self, *names: str) -> None:
-        """Raises for a key that means nothing: it is a slip of the pen."""
-        for name in self._data:
-            if name not in names:
-                raise self.wrong(name, "is not known")
-
-    def has(self, name: str) -> bool:
-        """Whether the key is there."""
-        return name in self._data
-
-    def text(self, name: str) -> str:
-        """A word or sentence that is not empty."""
-        value = self._data.get(name)
-        if not isinstance(value, str) or not value:
-            raise self.wrong(name, "is missing" if value is None else "is not a text")
-        return value
-
-    def one_of(self, name: str, *allowed: str) -> str:
-        """One of the allowed words."""
-        value = self.text(name)
-        if value not in allowed:
-            raise self.wrong(name, f"is {value!r}; it must be one of {', '.join(sorted(allowed))}")
-        return value
-
-    def credits(self, name: str) -> int:
-        """A price in Credits, written as a text so that no fraction is lost; milli-credits."""
-        try:
-            amount = parse_credits(self.text(name))
-        except ValueError as error:
-            raise self.wrong(name, 'is not a number of Credits in quotation marks, such as "4.5"') from error
-        if amount <= 0:
-            raise self.wrong(name, "must be above zero")
-        return amount
-
-    def words(self, name: str) -> tuple[str, ...]:
-        """A list of words; empty when it is left out."""
-        value = self._data.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
-            raise self.wrong(name, "is not a list of texts")
-        return tuple(value)
-
-    def flag(self, name: str) -> bool:
-        """true or false; false when it is left out."""
-        value = self._data.get(name, False)
-        if not isinstance(value, bool):
-            raise self.wrong(name, "is neither true nor false")
-        return value
-
-    def day(self, name: str) -> date | None:
-        """A date without a time; None when it is left out."""
-        value = self._data.get(name)
-        if value is not None and type(value) is not date:
-            raise self.wrong(name, "is not a date such as 2027-01-01, without quotation marks")
-        return value
-
-    def tables(self, name: str) -> "dict[str, _Table]":
-        """The tables within a table, by name; at least one."""
-        inside = _Table(f"{self.place}.{name}".lstrip("."), self._data.get(name, {}))
-        if not inside._data:
-            raise self.wrong(name, "is missing")
-        return {key: _Table(f"{inside.place}.{key}", value) for key, value in inside._data.items()}
-
-    def prices(self, name: str) -> dict[str, int]:
-        """A table of prices, in milli-credits; empty when it is left out."""
-        inside = _Table(f"{self.place}.{name}", self._data.get(name, {}))
-        return {key: inside.credits(key) for key in inside._data}
-
-
-def _catalog(file: _Table) -> Catalog:
+def _catalog(file: Table) -> Catalog:
     file.only("default_model", "default_edit", "default_upscale", "providers", "models")
     providers = {name: _provider(name, item) for name, item in file.tables("providers").items()}
     models = {name: _model(name, item, providers) for name, item in file.tables("models").items()}
@@ -217,16 +133,17 @@ def _catalog(file: _Table) -> Catalog:
     return Catalog(providers, models, **defaults)
 
 
+_RATIO = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
 LENDINGS: Mapping[str, Lending] = {"open": "open", "attested": "attested", "refused": "refused"}
 
 
-def _provider(name: str, item: _Table) -> ProviderRule:
+def _provider(name: str, item: Table) -> ProviderRule:
     item.only("name", "lending", "rule_version", "key_shape")
     lending = LENDINGS[item.one_of("lending", *LENDINGS)]
     return ProviderRule(name, item.text("name"), lending, item.text("rule_version"), item.text("key_shape"))
 
 
-def _model(name: str, item: _Table, providers: Mapping[str, ProviderRule]) -> Model:
+def _model(name: str, item: Table, providers: Mapping[str, ProviderRule]) -> Model:
     item.only(*MODEL_KEYS)
     operations = frozenset(item.words("operations"))
     if not operations or operations - {"generate", "edit", "upscale"}:
@@ -237,9 +154,11 @@ def _model(name: str, item: _Table, providers: Mapping[str, ProviderRule]) -> Mo
     quality = item.one_of("default_quality", *qualities) if qualities else None
     if not qualities and item.has("default_quality"):
         raise item.wrong("default_quality", "is one of no qualities")
-    provider = item.one_of("provider", *providers)
+    provider, ratios = item.one_of("provider", *providers), item.words("ratios")
+    if odd := [each for each in ratios if not _RATIO.fullmatch(each)]:
+        raise item.wrong("ratios", f"has {odd[0]!r}; a ratio is two whole numbers above zero, such as 16:9")
     return Model(
-        name, provider, item.text("provider_model"), item.credits("price"), operations, item.words("ratios"), item.words("styles"),
+        name, provider, item.text("provider_model"), item.credits("price"), operations, ratios, item.words("styles"),
         qualities, quality, item.flag("seed"), item.flag("negative"), item.day("retires"),
     )  # fmt: skip
 

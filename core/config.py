@@ -118,8 +118,9 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str, info: ValidationInfo) -> str:
         schemes = ADDRESSES[str(info.field_name)]
         try:
-            scheme, host = urlsplit(value)[:2]
-        except ValueError:
+            parts = urlsplit(value)
+            scheme, host, _ = parts.scheme, parts.netloc, parts.port
+        except ValueError:  # a port that is none, or half a pair of brackets
             scheme = host = ""
         if value and (scheme not in schemes or not (host or scheme in _WITHOUT_HOST)):
             raise ValueError(f"is not an address that begins with {' or '.join(f'{each}://' for each in schemes)}")
@@ -135,14 +136,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         if self.commission_percent + self.miner_percent != 100:
-            raise ValueError("MINER_PERCENT and COMMISSION_PERCENT must add up to 100")
+            raise ValueError(f"{PREFIX}MINER_PERCENT and {PREFIX}COMMISSION_PERCENT must add up to 100")
         if self.royalty_percent > self.commission_percent:
-            raise ValueError("ROYALTY_PERCENT comes out of the commission and must not exceed it")
+            raise ValueError(f"{PREFIX}ROYALTY_PERCENT comes out of the commission and must not exceed {PREFIX}COMMISSION_PERCENT")
         if self.telegram_mode == "webhook" and not self.telegram_webhook_secret.get_secret_value():
-            raise ValueError("TELEGRAM_MODE=webhook needs TELEGRAM_WEBHOOK_SECRET")
+            raise ValueError(f"{PREFIX}TELEGRAM_MODE=webhook needs {PREFIX}TELEGRAM_WEBHOOK_SECRET")
         for rail, parts in self._rail_parts().items():
             if any(parts) and not all(parts):
-                raise ValueError(f"{rail.upper()}_… is set in part: a rail needs all of its settings, or none")
+                raise ValueError(f"{PREFIX}{rail.upper()}_… is set in part: a rail needs all of its settings, or none")
         return self
 
     def _rail_parts(self) -> dict[str, list[str]]:
@@ -207,9 +208,31 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = P
         raise Misconfigured(setting="settings", problem="; ".join(_sentence(each) for each in error.errors())) from None
 
 
+_SENTENCES = {
+    "extra_forbidden": "is not a setting",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number, and not such a long one",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than": "must be a number above {gt}",
+    "greater_than_equal": "must be a number of at least {ge}",
+    "less_than": "must be a number below {lt}",
+    "less_than_equal": "must be a number of at most {le}",
+    "literal_error": "must be {expected}",
+    "string_too_long": "must have at most {max_length} characters",
+}
+"""What the library found, in our words, by its name for it (docs.pydantic.dev/latest/errors/validation_errors)."""
+
+
 def _sentence(found: Mapping[str, Any]) -> str:
     """One problem for the operator: the setting by its name, never by its value."""
-    told = "is not a setting" if found["type"] == "extra_forbidden" else str(found["msg"]).removeprefix("Value error, ")
+    kind = str(found["type"])
+    bounds = {key: int(bound) if isinstance(bound, float) else bound for key, bound in found.get("ctx", {}).items()}
+    if kind in _SENTENCES:
+        told = _SENTENCES[kind].format(**bounds)
+    else:
+        told = str(found["msg"]).removeprefix("Value error, ")
     name = ".".join(map(str, found["loc"])).upper()
     return f"{PREFIX}{name}: {told}" if name else told
 

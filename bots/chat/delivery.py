@@ -2,14 +2,13 @@
 
 import asyncio
 import io
-from collections import defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import structlog
 from PIL import Image
 
 from bots.chat.notices import EDIT_EVERY, Wording, word
+from bots.chat.pace import PACES, Throttle
 from bots.chat.rendering import load, pictures_of, render
 from bots.chat.types import Message, Picture, Sender, SendFailed
 from core.address import Address
@@ -33,71 +32,15 @@ PRIVATE_ONLY = "-"
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Messages (and edits) that a platform takes: `overall` a second; in one chat `burst` within `window` seconds, `at_once` in one."""
-
-    overall: int
-    burst: int
-    window: float
-    at_once: int
-
-
-PACES: Mapping[str, Pace] = {"telegram": Pace(25, 18, 60.0, 3), "discord": Pace(40, 5, 5.0, 5), "email": Pace(10, 20, 60.0, 5)}
-"""Telegram: about 30/s in all, 20 a minute in a group, and about 1/s in a chat, where a few at once are let through; Discord: 50/s in all
-and 5 in 5 s in a channel. Kept a little below.
-Mail servers have no common limit; many count what one sender hands in."""
-MAX_CHATS = 1000
-"""Chats that are counted before those that have been silent for a window are forgotten."""
-
-
-class Throttle:
-    """Counts what was sent. Edits give way: they are put off rather than take the place of a message."""
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-        self._sent: deque[float] = deque()
-        self._chats: dict[str, deque[float]] = defaultdict(deque)
-        self._held: dict[str, float] = {}
-
-    def hold(self, chat: str, until: float) -> None:
-        """The platform says that nothing may go to `chat` before `until`."""
-        self._held[chat] = until
-
-    def wait(self, chat: str, now: float, *, edit: bool) -> float:
-        """Seconds until one more may go to `chat`; 0 takes the place."""
-        if len(self._chats) >= MAX_CHATS:
-            self._forget_silent(now)
-        if (held := self._held.get(chat, 0.0) - now) > 0:
-            return held
-        recent = self._chats[chat]
-        _forget(self._sent, now - 1.0)
-        _forget(recent, now - self._pace.window)
-        room = self._pace.burst // 2 if edit else self._pace.burst
-        if len(recent) >= room:
-            return max(0.05, recent[-room] + self._pace.window - now)
-        if len(recent) >= self._pace.at_once and recent[-self._pace.at_once] > now - 1.0:
-            return max(0.05, recent[-self._pace.at_once] + 1.0 - now)
-        if len(self._sent) >= self._pace.overall:
-            return max(0.05, self._sent[0] + 1.0 - now)
-        recent.append(now)
-        self._sent.append(now)
-        return 0.0
-
-    def _forget_silent(self, now: float) -> None:
-        self._held = {chat: until for chat, until in self._held.items() if until > now}
-        for chat in [chat for chat, times in self._chats.items() if not times or times[-1] <= now - self._pace.window]:
-            del self._chats[chat]
-
-
 class Delivery:
-    """One per process that has senders. `senders` by platform name."""
+    """One per process that has senders. `senders` by platform name; a platform whose adapter answers at once brings the throttle that
+    counts those answers."""
 
-    def __init__(self, app: App, words: Words, senders: Mapping[str, Sender]) -> None:
+    def __init__(self, app: App, words: Words, senders: Mapping[str, Sender], throttles: Mapping[str, Throttle] | None = None) -> None:
         self._app = app
         self._words = words
         self._senders = senders
-        self._throttles = {name: Throttle(PACES[name]) for name in senders}
+        self._throttles = {name: Throttle(PACES[name]) for name in senders} | dict(throttles or {})
         self._busy = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -197,9 +140,9 @@ class Delivery:
         log.warning("not_delivered", row=row.id, platform=row.address.platform, kind=error.kind, problem=error.problem[:200])
         later = error.kind == "later" and row.tries < MAX_TRIES
         pause = error.retry_after if error.retry_after is not None else BACK_OFF[min(row.tries, len(BACK_OFF) - 1)]
-        if error.retry_after is not None:  # whatever was told to wait, its chat is meant
-            until = asyncio.get_running_loop().time() + error.retry_after
-            self._throttles[row.address.platform].hold(row.address.chat, until)
+        if error.retry_after is not None:  # whatever was told to wait, its chat is meant, or all of them
+            now = asyncio.get_running_loop().time()
+            self._throttles[row.address.platform].hold(None if error.everywhere else row.address.chat, now + error.retry_after, now)
 
         async def write(work: UnitOfWork) -> None:
             if error.kind == "blocked":
@@ -223,8 +166,3 @@ def fit(picture: Picture, limit: int) -> Picture:
         if buffer.tell() <= limit or min(image.size) < 64:
             return Picture(buffer.getvalue(), "image/jpeg", picture.name, picture.spoiler)
         image = image.resize((image.width * 3 // 4, image.height * 3 // 4))
-
-
-def _forget(times: deque[float], before: float) -> None:
-    while times and times[0] <= before:
-        times.popleft()

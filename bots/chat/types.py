@@ -236,13 +236,22 @@ class Answer:
 
 class SendFailed(Exception):
     """A platform did not take a message. `kind` says what follows: "blocked" (the reader shut us out: stop writing there), "gone" (the chat
-    or the message is no more), "refused" (this message will never be taken), "later" (again, after `retry_after` seconds where told)."""
+    or the message is no more), "refused" (this message will never be taken), "later" (again, after `retry_after` seconds where told;
+    `everywhere`: no chat of the platform may be written to before that)."""
 
-    def __init__(self, kind: Literal["blocked", "gone", "refused", "later"], problem: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        kind: Literal["blocked", "gone", "refused", "later"],
+        problem: str,
+        retry_after: float | None = None,
+        *,
+        everywhere: bool = False,
+    ) -> None:
         super().__init__(kind, problem)
         self.kind = kind
         self.problem = problem
         self.retry_after = retry_after
+        self.everywhere = everywhere
 
 
 class Sender(Protocol):

@@ -178,8 +178,11 @@ def failure(error: Exception) -> SendFailed:
         return SendFailed("later", f"no answer from Discord: {type(error).__name__}")
     problem = f"Discord answered {error.status}, code {error.code}: {error.text[:200]}"
     if error.status == 429:
-        wait = error.response.headers.get("Retry-After", "")
-        return SendFailed("later", problem, float(wait) if wait.replace(".", "", 1).isdigit() else None)
+        headers = error.response.headers
+        wait = headers.get("Retry-After", "")
+        # discord.com/developers/docs/topics/rate-limits: told of the whole bot, and not of one route
+        everywhere = "X-RateLimit-Global" in headers or headers.get("X-RateLimit-Scope") == "global"
+        return SendFailed("later", problem, float(wait) if wait.replace(".", "", 1).isdigit() else None, everywhere=everywhere)
     if error.status >= 500 or error.code in _LATER:
         return SendFailed("later", problem)
     if error.code in _GONE or error.status == 404:

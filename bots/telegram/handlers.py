@@ -1,5 +1,6 @@
 """One update from beginning to end: its Event is handled by the chat layer, and the Answer is performed."""
 
+import asyncio
 import html
 from typing import Any
 
@@ -7,6 +8,7 @@ import structlog
 from telegram import Bot, Update
 from telegram.error import TelegramError
 
+from bots.chat.pace import Throttle
 from bots.chat.types import Answer, Event, Key, Message, PayingChatPort, SendFailed
 from bots.telegram.incoming import is_checkout, is_payment, read
 from bots.telegram.outgoing import TelegramSender, failure
@@ -19,12 +21,16 @@ log = structlog.get_logger(__name__)
 
 
 class TelegramHandlers:
-    """Performs Answers; holds no words but those that the chat layer renders. `bot` must be initialised."""
+    """Performs Answers; holds no words but those that the chat layer renders. `bot` must be initialised.
 
-    def __init__(self, chat: PayingChatPort, sender: TelegramSender, bot: Bot) -> None:
+    `throttle`: what is said here is said at once, and counts against the pace of what is delivered later.
+    """
+
+    def __init__(self, chat: PayingChatPort, sender: TelegramSender, bot: Bot, throttle: Throttle) -> None:
         self._chat = chat
         self._sender = sender
         self._bot = bot
+        self._throttle = throttle
         self.checkouts = Checkouts(chat, bot)
 
     async def on_update(self, raw: dict[str, Any]) -> bool:
@@ -66,12 +72,16 @@ class TelegramHandlers:
         aside = answer.private and not place.private
         chat = event.person.id if aside else place.chat  # a private chat has the id of its person
         nonce = f"event:{event.id}" if answer.outbox is None else str(answer.outbox)
+        now = asyncio.get_running_loop().time()
+        self._throttle.spend(chat, now)
         try:
             if answer.edit and event.action is not None and event.message is not None and not aside:
                 return await self._replace(chat, event.message, message, nonce)
             return await self._sender.send(chat, message, nonce)
         except SendFailed as failed:
             log.info("not sent directly", event_id=event.id, kind=failed.kind, problem=failed.problem)
+            if failed.retry_after is not None:
+                self._throttle.hold(chat, now + failed.retry_after, now)
             if aside and failed.kind in ("blocked", "gone"):
                 await self._hint(event)
             return None
@@ -89,6 +99,7 @@ class TelegramHandlers:
         """Tells in the group that the answer waits in the private chat, which only the person can open."""
         words = html.escape(self._chat.describe("hint.private", locale_of(event.person.language)), quote=False)
         key = Key(f"@{self._bot.username}", url=f"https://t.me/{self._bot.username}?start=1")
+        self._throttle.spend(event.place.chat, asyncio.get_running_loop().time())
         try:
             await self._sender.send(event.place.chat, Message(words, ((key,),), silent=True), f"hint:{event.id}")
         except SendFailed as failed:

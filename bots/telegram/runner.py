@@ -22,6 +22,7 @@ from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
+from bots.chat.pace import PACES, Throttle
 from bots.chat.types import PayingChatPort
 from bots.telegram.handlers import TelegramHandlers
 from bots.telegram.incoming import ALLOWED_UPDATES, chat_key, is_checkout, is_payment
@@ -63,7 +64,10 @@ class UpdateStore(Protocol):
 
 
 class TelegramRunner:
-    """The bot's process, or its part of one. `sender` and `stars` may be used beside it while `run` runs."""
+    """The bot's process, or its part of one. `sender` and `stars` may be used beside it while `run` runs.
+
+    `throttle` counts what is answered at once; whoever uses `sender` asks it first.
+    """
 
     def __init__(
         self,
@@ -88,7 +92,8 @@ class TelegramRunner:
             self._bot = Bot(token, base_url=base, base_file_url=files, request=request, get_updates_request=self._polling)
         self.sender = TelegramSender(self._bot)
         self.stars = StarsDesk(self._bot)
-        self._handlers = TelegramHandlers(chat, self.sender, self._bot)
+        self.throttle = Throttle(PACES[self.sender.platform])
+        self._handlers = TelegramHandlers(chat, self.sender, self._bot, self.throttle)
         self._chat = chat
         self._store = store
         self._mode = mode

@@ -1,18 +1,18 @@
 """What Credits cost: packages, from a data file that the operator can replace."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from core.errors import Misconfigured
-from core.money import MAX_AMOUNT, parse_credits
+from core.datafile import Table, read
+from core.money import MAX_AMOUNT
 from core.payments.errors import PackageNotFound
+from core.payments.models import CURRENCIES
 
 DEFAULT_FILE = Path(__file__).with_name("packages.toml")
 MAX_PACKAGES = 8
 """As many as fit on a message's buttons."""
+MAX_ID = 16
 MAX_PRICE = 100_000_000
 """Of a currency's smallest unit: a million dollars, and a slip of the operator's finger."""
 
@@ -51,26 +51,31 @@ class Packages:
 
 
 def load_packages(path: Path | None = None) -> Packages:
-    """Reads the packages. Raises Misconfigured with the place of what is wrong."""
-    file = path or DEFAULT_FILE
-    try:
-        listed = [_package(item) for item in tomllib.loads(file.read_text(encoding="utf-8"))["package"]]
-        by_id = {each.id: each for each in listed}
-        if not 0 < len(listed) <= MAX_PACKAGES or len(by_id) != len(listed):
-            raise ValueError(f"between 1 and {MAX_PACKAGES} packages, each with an id of its own")
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise Misconfigured(setting="PACKAGES_FILE", problem=f"{file}: {type(error).__name__}: {error}") from None
+    """Reads the packages. Raises Misconfigured with the place of what is wrong, in a sentence for the operator."""
+    return read(path or DEFAULT_FILE, "PACKAGES_FILE", _packages)
+
+
+def _packages(file: Table) -> Packages:
+    file.only("package")
+    by_id: dict[str, Package] = {}
+    for item in file.listed("package", MAX_PACKAGES):
+        made = _package(item)
+        if made.id in by_id:
+            raise item.wrong("id", f"is {made.id!r}, which another package has")
+        by_id[made.id] = made
     return Packages(by_id)
 
 
-def _package(item: Mapping[str, Any]) -> Package:
-    name = item["id"]
-    credits, bonus = parse_credits(item["credits"]), parse_credits(item.get("bonus", "0"))
-    if not name.isidentifier() or len(name) > 16:
-        raise ValueError(f"package.id: {name!r} is not a short plain word")
-    if credits <= 0 or bonus < 0 or credits + bonus > MAX_AMOUNT:
-        raise ValueError(f"package {name}: credits must be above zero")
-    prices = dict(item["prices"])
-    if not prices or any(type(price) is not int or not 0 < price <= MAX_PRICE for price in prices.values()):
-        raise ValueError(f"package {name}: every price is a whole number above zero, of the currency's smallest unit")
-    return Package(name, credits, bonus, prices)
+def _package(item: Table) -> Package:
+    item.only("id", "credits", "bonus", "prices")
+    name = item.text("id")
+    if not name.isidentifier() or len(name) > MAX_ID:
+        raise item.wrong(
+            "id", f"is {name[:MAX_ID]!r}; it must be one word of at most {MAX_ID} letters, digits and _, not beginning with a digit"
+        )
+    credits, bonus = item.credits("credits"), item.credits("bonus", least=0) if item.has("bonus") else 0
+    if credits + bonus > MAX_AMOUNT:
+        raise item.wrong("bonus", "makes more Credits than anybody can hold")
+    prices = item.table("prices")
+    prices.only(*CURRENCIES.values())
+    return Package(name, credits, bonus, {currency: prices.whole(currency, MAX_PRICE) for currency in prices.names()})

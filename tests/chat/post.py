@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import select, update
 
 from bots.chat.chat import SENTENCES
-from bots.chat.delivery import Delivery, Pace, Throttle
+from bots.chat.delivery import Delivery
+from bots.chat.pace import Bucket, Pace, Throttle
 from bots.chat.rendering import dump
 from bots.chat.types import Message, Picture, Platform, SendFailed
 from core.address import Address
@@ -22,6 +23,7 @@ from core.words import Words
 from core.worker import Worker
 from tests.stage import Stage, ended, staged
 
+UNHURRIED = Pace(1_000, Bucket(1_000, 0.001), Bucket(1_000, 0.001))
 ADA, BO = Address("telegram", "1001"), Address("telegram", "1002")
 
 
@@ -117,7 +119,7 @@ class Post:
 def unhurried(stage: Stage, sender: Recorder) -> Delivery:
     """A delivery loop on a platform that takes whatever comes; tests of the pace set their own."""
     delivery = Delivery(stage.app, Words(SENTENCES), {sender.platform: sender})
-    delivery._throttles[sender.platform] = Throttle(Pace(1_000, 1_000, 1.0, 1_000))
+    delivery._throttles[sender.platform] = Throttle(UNHURRIED)
     return delivery
 
 

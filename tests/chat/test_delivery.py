@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from bots.chat.delivery import BACK_OFF, MAX_TRIES, PACES, Pace, Throttle
+from bots.chat.delivery import BACK_OFF, MAX_TRIES
+from bots.chat.pace import Bucket, Pace, Throttle
 from bots.chat.types import SendFailed
 from core.address import Address
 from core.app import OUTBOX
 from core.mailbox.models import State
-from tests.chat.post import ADA, BO, Post, posted, running
+from tests.chat.post import ADA, BO, UNHURRIED, Post, posted, running
 
 
 @pytest.fixture
@@ -23,76 +24,8 @@ async def post(database_url: str, tmp_path: Path) -> AsyncIterator[Post]:
         yield opened
 
 
-# The flood limits
-
-
-@pytest.mark.parametrize(("platform", "overall", "burst", "window"), [("telegram", 30, 20, 60.0), ("discord", 50, 5, 5.0)])
-def test_no_flood_limit_is_passed_whatever_is_asked(platform: str, overall: int, burst: int, window: float) -> None:
-    """Telegram: core.telegram.org/bots/faq#my-bot-is-hitting-limits. Discord: 50 requests/s; 5 in 5 s is what its channels take."""
-    pace, rng, now = PACES[platform], random.Random(7), 1_000.0
-    throttle = Throttle(pace)
-    sent: list[tuple[float, str, bool]] = []
-    for _ in range(6_000):
-        now += rng.choice((0.0, 0.0, 0.001, 0.01, 0.2))
-        chat, edit = f"chat{rng.choice((0, 0, 0, *range(1, 40)))}", rng.random() < 0.4
-        pause = throttle.wait(chat, now, edit=edit)
-        if pause == 0:
-            sent.append((now, chat, edit))
-        else:
-            assert 0.05 <= pause <= max(window, 1.0)
-    assert len(sent) > 1_000
-    for number, (at, chat, _) in enumerate(sent):
-        before = sent[max(0, number - 400) : number + 1]
-        assert sum(at - each[0] < 1.0 for each in before) <= overall
-        assert sum(at - each[0] < window and each[1] == chat for each in before) <= burst
-
-
-@pytest.mark.parametrize("platform", sorted(PACES))
-def test_a_chat_takes_its_burst_then_waits_out_its_window_while_others_go_on(platform: str) -> None:
-    pace, throttle = PACES[platform], Throttle(PACES[platform])
-    assert [throttle.wait("a", 10.0 + n * 0.4, edit=False) for n in range(pace.burst)] == [0.0] * pace.burst
-    now = 10.0 + pace.burst * 0.4
-    pause = throttle.wait("a", now, edit=False)
-    assert pause == pytest.approx(10.0 + pace.window - now)
-    assert throttle.wait("b", now + 1, edit=False) == 0.0
-    assert throttle.wait("a", now + pause - 0.001, edit=False) > 0
-    assert throttle.wait("a", now + pause, edit=False) == 0.0
-    assert throttle.wait("a", now + pause, edit=False) > 0  # one place was free, not all
-
-
-@pytest.mark.parametrize("platform", sorted(PACES))
-def test_all_chats_together_wait_for_the_next_second(platform: str) -> None:
-    pace, throttle = PACES[platform], Throttle(PACES[platform])
-    assert {throttle.wait(f"c{n}", 10.0, edit=False) for n in range(pace.overall)} == {0.0}
-    pause = throttle.wait("one more", 10.25, edit=False)
-    assert pause == pytest.approx(0.75)
-    assert throttle.wait("one more", 10.25 + pause, edit=False) == 0.0
-
-
-@pytest.mark.parametrize("platform", sorted(PACES))
-def test_edits_leave_half_of_a_chat_to_messages(platform: str) -> None:
-    pace, throttle = PACES[platform], Throttle(PACES[platform])
-    edits = [throttle.wait("a", 10.0 + n * 0.4, edit=True) for n in range(pace.burst)]
-    assert edits.count(0.0) == pace.burst // 2
-    messages = [throttle.wait("a", 12.0 + n * 0.4, edit=False) for n in range(pace.burst)]
-    assert messages.count(0.0) == pace.burst - pace.burst // 2
-
-
-def test_a_telegram_chat_is_told_about_one_thing_a_second() -> None:
-    throttle = Throttle(PACES["telegram"])
-    sent = [now / 10 for now in range(100) if throttle.wait("a", now / 10, edit=False) == 0]
-    assert max(sum(0 <= each - start < 1.0 for each in sent) for start in sent) <= 3
-
-
-def test_a_chat_that_is_silent_again_is_forgotten() -> None:
-    throttle = Throttle(PACES["telegram"])
-    for number in range(5_000):
-        throttle.wait(f"c{number}", 10.0 + number, edit=False)
-    assert len(throttle._chats) <= 1_000
-
-
 async def test_what_is_too_much_for_a_chat_is_put_off_and_arrives_in_order(post: Post) -> None:
-    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 0.3, 4))
+    post.delivery._throttles["telegram"] = Throttle(Pace(25, Bucket(4, 0.075), Bucket(4, 0.075)))
     words = [f"w{n}" for n in range(10)]
     await post.say(ADA, *words)
     await post.all()
@@ -143,6 +76,19 @@ async def test_a_wait_is_honoured_by_its_chat_alone(post: Post) -> None:
     await post.later(1)
     await post.all()
     assert post.sender.of(ADA) == ["one", "two"]
+
+
+async def test_a_wait_that_is_told_of_the_whole_platform_holds_every_chat(post: Post) -> None:
+    post.sender.trouble[ADA.chat] = deque([SendFailed("later", "global", 37.0, everywhere=True)])
+    await post.say(ADA, "one")
+    await post.all()
+    await post.say(BO, "two")
+    await post.all()
+    assert (post.sender.tries, post.sender.calls) == (1, [])
+    assert 36.0 < await post.due_in(BO) <= 37.0
+    await post.later(37)
+    await post.all()
+    assert (post.sender.of(ADA), post.sender.of(BO)) == (["one"], ["two"])
 
 
 async def test_failures_are_tried_again_ever_later_and_then_given_up(post: Post) -> None:
@@ -198,7 +144,7 @@ async def test_the_order_of_a_chat_outlives_any_failure(post: Post) -> None:
         await post.say(chat, *words)
     loops = [post.delivery, post.anew()]
     for each in loops:
-        each._throttles["telegram"] = Throttle(Pace(1_000, 1_000, 1.0, 1_000))
+        each._throttles["telegram"] = Throttle(UNHURRIED)
     for _ in range(300):
         await asyncio.gather(*(each.deliver() for each in loops))
         if len(post.sender.calls) == len(chats) * len(words):

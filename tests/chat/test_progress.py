@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from sqlalchemy import update
 
-from bots.chat.delivery import BACK_OFF, PRIVATE_ONLY, Pace, Throttle, fit
+from bots.chat.delivery import BACK_OFF, PRIVATE_ONLY, fit
 from bots.chat.notices import EDIT_EVERY
+from bots.chat.pace import Bucket, Pace, Throttle
 from bots.chat.types import Picture, SendFailed
 from core.address import Address
 from core.db import SECOND
@@ -67,7 +68,7 @@ async def test_progress_is_edited_no_more_often_than_agreed(post: Post) -> None:
         await post.all()
     assert len(post.sender.of(chat, "edit")) == edits
     assert 0 < await post.due_in(chat) <= EDIT_EVERY / SECOND
-    post.delivery._throttles["telegram"] = Throttle(Pace(25, 4, 60.0, 4))
+    post.delivery._throttles["telegram"] = Throttle(Pace(25, Bucket(4, 60.0), Bucket(4, 60.0)))
     for _ in range(6):
         await post.move(EDIT_EVERY / SECOND + 60)
         await post.all()

@@ -132,6 +132,7 @@ def test_the_model_is_named(tmp_path: Path, text: str, named: str) -> None:
         (WHOLE + 'retires = "2027-01-01"\n', "models.core.retires"),
         (WHOLE + "retires = 2027-01-01T00:00:00\n", "models.core.retires"),
         (WHOLE + 'ratios = "1:1"\n', "models.core.ratios"),
+        *((WHOLE + f'ratios = ["1:1", "{ratio}"]\n', "models.core.ratios") for ratio in ("wide", "0:1", "16x9", "16:9 ", "1:-1")),
         (WHOLE + 'seed = "no"\n', "models.core.seed"),
         (WHOLE + 'qualities = { low = "1" }\ndefault_quality = "lost"\n', "models.core.default_quality"),
         (WHOLE + 'qualities = { low = "1" }\n', "models.core.default_quality"),

@@ -139,12 +139,19 @@ def test_every_problem_is_told_at_once() -> None:
         {"miner_percent": "90"},
         {"royalty_percent": "16"},
         {"telegram_mode": "webhook"},
-        {"api_port": "65536"},
+        {"api_port": "65536"}, {"api_port": "many"}, {"api_port": "1" * 5000}, {"lease_seconds": "many"}, {"lease_seconds": "0"},
+        {"worker_slots": "0"}, {"lease_seconds": "nan"}, {"log_level": "loud"}, {"support_contact": "x" * 201},
     ],
-)
+    ids=str,
+)  # fmt: skip
 def test_the_sentence_is_the_operators_and_not_the_librarys(values: dict[str, str]) -> None:
     told = problem(**values)
-    assert not [each for each in ("Value error", "Extra inputs", "AETHERFLOW_: ", "pydantic") if each in told]
+    assert not [
+        each
+        for each in ("Value error", "Extra inputs", "AETHERFLOW_: ", "pydantic", "Input should", "String should", "unable to")
+        if each in told
+    ]
+    assert told.startswith("AETHERFLOW_") and "\n" not in told
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,8 @@ def test_the_sentence_is_the_operators_and_not_the_librarys(values: dict[str, st
         ("database_url", "nonsense"), ("database_url", "mysql://h/d"), ("redis_url", "http://h"), ("redis_url", "h:6379"),
         ("public_url", "nonsense"), ("public_url", "ftp://h"), ("telegram_api_url", "api.telegram.org"), ("discord_api_url", "/api"),
         ("discord_gateway_url", "https://h"), ("stability_api_url", "file:///etc"), ("openai_api_url", "https://"),
-        ("blob_url", "nonsense"), ("stripe_api_url", "nonsense"), ("alipay_gateway_url", "nonsense"),
+        ("blob_url", "nonsense"), ("stripe_api_url", "nonsense"), ("public_url", "http://h:99999"), ("openai_api_url", "http://[::1"),
+        ("redis_url", "redis://h:x"), ("alipay_gateway_url", "nonsense"),
     ],
 )  # fmt: skip
 def test_an_address_that_is_none_is_told_by_name(name: str, value: str) -> None:

@@ -190,6 +190,21 @@ async def test_outages_mean_later(sender: DiscordSender, sandbox: DiscordSandbox
     assert (failed.value.kind, failed.value.retry_after) == ("later", 3600.0)
 
 
+@pytest.mark.parametrize(
+    ("headers", "everywhere"),
+    [
+        ({}, False),
+        ({"X-RateLimit-Scope": "shared"}, False),
+        ({"X-RateLimit-Scope": "global"}, True),
+        ({"X-RateLimit-Global": "true"}, True),
+    ],
+)
+def test_a_limit_of_the_whole_bot_is_told_apart(headers: dict[str, str], everywhere: bool) -> None:
+    answer = SimpleNamespace(status=429, reason="Too Many Requests", headers=headers | {"Retry-After": "7.5"})
+    failed = failure(discord.HTTPException(answer, {"code": 0, "message": "You are being rate limited."}))  # type: ignore[arg-type]
+    assert (failed.kind, failed.retry_after, failed.everywhere) == ("later", 7.5, everywhere)
+
+
 async def test_short_rate_limits_are_waited_out(sender: DiscordSender, sandbox: DiscordSandbox) -> None:
     sandbox.faults.too_many = 2
     await sender.send(IMAGINE, Message("hello"), "n0")

@@ -1,14 +1,17 @@
 """An update is handled, and what the chat layer answers is done."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from telegram import Bot
 
+from bots.chat.pace import PACES, Throttle
 from bots.chat.types import Answer, Event, Key, Message, SendFailed
 from bots.telegram.handlers import TelegramHandlers
 from bots.telegram.outgoing import TelegramSender
 from sandbox.telegram import TelegramSandbox
+from sandbox.telegram_trouble import FloodLimits
 from tests.telegram_bot.fakes import FakeChat, MemoryStore, picture
 
 ADA, NOUR, CHEN = 1001, 1005, 1003
@@ -23,7 +26,8 @@ class Desk:
         self.bot = bot
         self.sender = TelegramSender(bot)
         self.chat = FakeChat(MemoryStore())
-        self.handlers = TelegramHandlers(self.chat, self.sender, bot)
+        self.throttle = Throttle(PACES["telegram"])
+        self.handlers = TelegramHandlers(self.chat, self.sender, bot, self.throttle)
         self._offset = 0
 
     def answers(self, answer: Answer) -> None:
@@ -232,3 +236,22 @@ async def test_a_picture_that_cannot_be_fetched_now_leaves_the_update_unhandled(
 
     assert caught.value.kind == "later"
     assert desk.chat.events == []
+
+
+async def test_what_is_said_at_once_counts_against_the_pace_of_what_is_delivered(sandbox: TelegramSandbox, desk: Desk) -> None:
+    now = asyncio.get_running_loop().time()
+    desk.answers(Answer(message=Message("done"), outbox=1))
+    for _ in range(3):
+        await sandbox.say(ADA, CLUB, "/imagine fox")
+    await desk.work()
+    assert 3.0 < desk.throttle.wait(str(CLUB), now, edit=False) <= 20.0
+    assert desk.throttle.wait(str(GALLERY), now, edit=False) == 0.0
+
+
+async def test_a_wait_that_an_answer_was_told_holds_what_is_delivered(sandbox: TelegramSandbox, desk: Desk) -> None:
+    sandbox.flood_limits = FloodLimits(group=(1, 30.0))
+    desk.answers(Answer(message=Message("done")))
+    for _ in range(2):
+        await sandbox.say(ADA, CLUB, "/imagine fox")
+    await desk.work()
+    assert 25.0 < desk.throttle.wait(str(CLUB), asyncio.get_running_loop().time(), edit=False) <= 30.0
