@@ -86,11 +86,11 @@ class Rails:
         async with self.app.read() as work:
             return await work.connection.scalar(select(func.count()).select_from(inbox).where(inbox.c.handled_at.is_(None))) or 0
 
-    async def age(self, days: float) -> None:
-        """Everything about payments becomes so much older."""
+    async def age(self, days: float, *names: str) -> None:
+        """Everything about payments becomes so much older, or these columns alone."""
         back = int(days * DAY)
         async with self.app.begin() as work:
-            older = {name: payments.c[name] - back for name in ("due_at", "expires_at", "created_at")}
+            older = {name: payments.c[name] - back for name in names or ("due_at", "expires_at", "created_at")}
             await work.connection.execute(update(payments).values(**older))
             await work.connection.execute(update(inbox).values(leased_until=0))
 
@@ -155,8 +155,8 @@ async def rails(url: str, folder: Path, *, hold: bool = True, **changes: Any) ->
 
 def settings_of(world: World, folder: Path) -> dict[str, Any]:
     """What the product is set to in the demo, as far as money is concerned."""
-    names = ("stripe_secret_key", "stripe_webhook_secret", "stripe_api_url", "api_port", "public_url", "telegram_token", "telegram_api_url")
-    names += ("alipay_app_id", "alipay_seller_id", "alipay_private_key", "alipay_public_key", "alipay_gateway_url")
+    names = ["stripe_secret_key", "stripe_webhook_secret", "stripe_api_url", "api_port", "public_url", "telegram_token", "telegram_api_url"]
+    names += ["alipay_app_id", "alipay_seller_id", "alipay_private_key", "alipay_public_key", "alipay_gateway_url"]
     settings = demo.settings_for(world, folder)
     limits = {"unpaid_payments": 100, "payments_per_day": 1000, "requests_per_address": 100_000}
     return {name: getattr(settings, name) for name in names} | limits | {"telegram_webhook_secret": SecretStr(TELEGRAM_SECRET)}
@@ -183,12 +183,17 @@ async def serving(made: Rails) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         group.create_task(serve(made.app, stop))
         try:
-            async with asyncio.timeout(20):
-                while not await _answers(made):  # noqa: ASYNC110  # uvicorn tells nobody
-                    await asyncio.sleep(0.02)
+            await listening(made)
             yield
         finally:
             stop.set()
+
+
+async def listening(made: Rails) -> None:
+    """Once the api at `made.url` answers."""
+    async with asyncio.timeout(30):
+        while not await _answers(made):  # noqa: ASYNC110  # uvicorn tells nobody
+            await asyncio.sleep(0.02)
 
 
 async def _answers(made: Rails) -> bool:

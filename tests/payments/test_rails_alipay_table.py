@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.alipay_rules import key_pair, sign, text_to_sign
-from tests.payments.cases import Case, Rails, Try, a_table, judge
-from tests.payments.rails_stage import sealed
+from tests.payments.cases import Case, Try, a_table, judge
+from tests.payments.rails_stage import Rails, sealed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Fields = dict[str, str]
@@ -33,7 +33,7 @@ def put(told: Mapping[str, str], changes: Mapping[str, str | None]) -> Fields:
     return {name: value for name, value in (dict(told) | dict(changes)).items() if value is not None}
 
 
-def with_(key: rsa.RSAPrivateKey | None = None, **changes: str | None) -> Callable[[Try], Any]:
+def with_(key: Any = None, **changes: Any) -> Callable[[Try], Any]:
     """One notice with these values, signed as it should be, or with another key."""
 
     async def act(its: Try) -> Sequence[int]:

@@ -297,9 +297,10 @@ INVALID = [
     Case("a number", raw(lambda _: b"7"), **NO_UPDATE),
     Case("endlessly deep", raw(lambda _: b"[" * 100_000), **NO_UPDATE),
     Case("huge", raw(lambda body: body + b" " * 1024 * 1024), statuses=frozenset({413})),
+    Case("no update id", with_(("update_id", DROP)), **NO_UPDATE),
     *(
         Case(f"the update id {number!r}", with_(("update_id", number)), **NO_UPDATE)
-        for number in (DROP, None, "", "one", [], {}, float("inf"), float("nan"))
+        for number in (None, "", "one", [], {}, float("inf"), float("nan"))
     ),
     # No payment.
     Case("only the question", only_asked),

@@ -14,7 +14,8 @@ import pytest_asyncio
 
 import demo
 from sandbox.stripe_events import signature
-from tests.payments.cases import Case, Rails, Try, a_table, judge
+from tests.payments.cases import Case, Try, a_table, judge
+from tests.payments.rails_stage import Rails
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DROP = object()
