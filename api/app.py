@@ -3,7 +3,23 @@
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import auth, checkouts, docs, errors, generations, handover, health, models, openai, pictures, resources, topups, wallet, webhooks
+from api import (
+    auth,
+    checkouts,
+    docs,
+    errors,
+    generations,
+    handover,
+    health,
+    joining,
+    models,
+    openai,
+    pictures,
+    resources,
+    topups,
+    wallet,
+    webhooks,
+)
 from api.frame import BodyLimit, Frame
 from api.limits import AddressLimit
 from api.waiting import Waiting
@@ -26,7 +42,7 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    for module in (auth, models, generations, pictures, wallet, topups, resources, openai, health, handover, docs):
+    for module in (auth, joining, models, generations, pictures, wallet, topups, resources, openai, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
     api.include_router(checkouts.router)

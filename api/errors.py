@@ -20,6 +20,7 @@ from core.blobs import BlobsUnavailable
 from core.catalog import BadParameter, UnknownModel
 from core.errors import AetherflowError, Forbidden, NotFound, Refusal
 from core.generations.errors import BadPrompt, TooManyQueued
+from core.joining.errors import JoinCodeExpired
 from core.ledger.errors import InsufficientCredits, KeyReused
 from core.money import format_credits
 from core.payments.rails.base import BadSignature, RailError
@@ -37,6 +38,7 @@ STATUS: dict[type[AetherflowError], int] = {
     Refusal: 409,
     LinkExpired: 410,
     CodeExpired: 410,
+    JoinCodeExpired: 410,
     BadPrompt: 422,
     BadAddress: 422,
     BadPassword: 422,

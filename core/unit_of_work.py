@@ -7,6 +7,7 @@ from core.acts.service import Acts
 from core.disputes.service import Disputes
 from core.generations.service import Generations
 from core.idempotency.service import Idempotency
+from core.joining.service import Joining
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.payments.service import Payments
@@ -30,3 +31,4 @@ class UnitOfWork:
         self.generations = Generations(connection, now)
         self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)
+        self.joining = Joining(connection, now)

@@ -21,6 +21,7 @@ from core.generations.claim import Claimed, claim_many
 from core.generations.models import Lease, OutcomeKind, Settlement
 from core.generations.settle import RELEASE_BATCH, give_up, lapsed, release_earnings, renew
 from core.hints import wait
+from core.joining.service import collect_joined
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
 from core.payments.service import collect_debts
@@ -192,6 +193,7 @@ class Worker:
             await app.hints.wake(OUTBOX)
         while await app.database.run(lambda connection: release_earnings(connection, app.now())) == RELEASE_BATCH:
             pass
+        await app.database.run(lambda connection: collect_joined(connection, app.now()))
         await app.database.run(lambda connection: collect_debts(connection, app.now()))
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
             pass

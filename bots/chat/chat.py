@@ -9,6 +9,7 @@ import structlog
 import bots.chat.commands.account
 import bots.chat.commands.disputes
 import bots.chat.commands.imagine
+import bots.chat.commands.link
 import bots.chat.commands.resources
 import bots.chat.commands.topup
 import bots.chat.commands.wallet  # noqa: F401  # importing declares their commands

@@ -47,6 +47,10 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         dispute = await work.disputes.get(int(delivery.body["dispute"]))
         reader = await work.users.get(int(delivery.body["reader"]))
         return Wording(await bundle(work, dispute) if delivery.kind == "bundle" else told(dispute, delivery), reader.locale)
+    if delivery.kind == "joined":
+        kept = await work.users.get(int(delivery.body["user"]))
+        known = await work.users.identities(kept.id)
+        return Wording(Reply(Text("link.joined", {"name": kept.name, "known": [platform for platform, _ in known]})), kept.locale)
     if delivery.kind == "mail":
         return Wording(*letter(app, delivery))
     if delivery.kind in ("payment", "payment_news"):

@@ -29,10 +29,11 @@ class Scope(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a mailed code is good for."""
+    """What a code is good for. Those to join are shown instead of mailed; their address is the user's."""
 
     VERIFY = "verify"
     RESET = "reset"
+    JOIN = "join"
 
 
 passwords = Table(

@@ -14,9 +14,9 @@ from core.access.sign import REFRESH, Claim
 from core.db import HOUR, MINUTE
 from core.users.models import Role, User, users
 
-CODE_LIFETIME: Mapping[Purpose, int] = {Purpose.VERIFY: 24 * HOUR, Purpose.RESET: 30 * MINUTE}
+CODE_LIFETIME: Mapping[Purpose, int] = {Purpose.VERIFY: 24 * HOUR, Purpose.RESET: 30 * MINUTE, Purpose.JOIN: 10 * MINUTE}
 CODES_PER_HOUR = 5
-"""Mails of one purpose to one address."""
+"""Codes of one purpose for one address."""
 PRUNE_BATCH = 1000
 _USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
 
@@ -115,6 +115,11 @@ class Access:
         await self._connection.execute(delete(mailed_codes).where(same))
         wanted = Wanted(row["address"], row["name"], row["locale"], row["password"]) if row["password"] else None
         return row["address"], wanted
+
+    async def address_of(self, purpose: Purpose, code: str) -> str | None:
+        """For whom a code was made, without using it up; None when it is good for nothing."""
+        here = (mailed_codes.c.hash == digest(code)) & (mailed_codes.c.purpose == purpose) & (mailed_codes.c.expires_at > self._now)
+        return (await self._connection.execute(select(mailed_codes.c.address).where(here))).scalar_one_or_none()
 
     # API tokens
 

@@ -21,7 +21,7 @@ from core.ledger.models import Hold, debt, earnings, wallet
 from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
-from core.users.errors import Frozen
+from core.users.errors import Frozen, JustJoined
 from core.users.models import users
 
 ACTIVE = (State.QUEUED, State.RUNNING)
@@ -36,6 +36,7 @@ class _Standing:
     """A user as the queue sees them: queued and running generations, and the last turn taken."""
 
     frozen: bool
+    joined: bool
     active: int = 0
     turn: int = 0
 
@@ -50,7 +51,7 @@ async def submit_many(
 ) -> list[Submitted | Refusal]:
     """Holds the price and queues each order; a replay finds its own row. One refused order never touches another.
 
-    Per item: Submitted, or InsufficientCredits, Frozen, InDebt, TooManyQueued, CapReached, or KeyReused for a known key
+    Per item: Submitted, or InsufficientCredits, JustJoined, Frozen, InDebt, TooManyQueued, CapReached, or KeyReused for a known key
     with another content.
     `minutes` is how long a generation may wait and run.
     """
@@ -90,7 +91,9 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
     for order in orders:
         left = budgets.get(order.token_id)
         standing = standings[order.user_id]
-        if standing.frozen:
+        if standing.joined:
+            refused[order.key] = JustJoined()
+        elif standing.frozen:
             refused[order.key] = Frozen()
         elif owed := balances[debt(order.user_id)]:
             refused[order.key] = InDebt(debt=owed)
@@ -168,8 +171,9 @@ async def _standings(connection: AsyncConnection, user_ids: set[int]) -> dict[in
     Start-time fair queueing: a user's next turn follows their own last one, but never lies behind what is served now. So one creator with
     500 requests does not delay another's first.
     """
-    locked = select(users.c.id, users.c.frozen).where(users.c.id.in_(user_ids)).order_by(users.c.id).with_for_update()
-    standings = {id_: _Standing(frozen) for id_, frozen in await connection.execute(locked)}
+    wanted = select(users.c.id, users.c.frozen, users.c.merged_into.is_not(None)).where(users.c.id.in_(user_ids))
+    locked = wanted.order_by(users.c.id).with_for_update()
+    standings = {id_: _Standing(frozen, joined) for id_, frozen, joined in await connection.execute(locked)}
     served = await connection.scalar(select(func.min(generations.c.turn)).where(generations.c.state == State.QUEUED))
     for standing in standings.values():
         standing.turn = (served or 1) - 1

@@ -9,6 +9,12 @@ class Frozen(Forbidden):
     code = "frozen"
 
 
+class JustJoined(Forbidden):
+    """The user was joined into another in the meantime: to be asked once more."""
+
+    code = "just_joined"
+
+
 class UserNotFound(NotFound):
     """No such user. Facts: `user`."""
 

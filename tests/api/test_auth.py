@@ -155,3 +155,27 @@ async def test_what_is_wrong_is_named(served: Served, body: dict[str, Any], fiel
         refused = await anyone.post("/auth/register", json=body, headers={"Accept-Language": "zh"})
     assert (refused.status_code, refused.headers["Content-Language"]) == (422, "zh")
     assert [each["pointer"] for each in refused.json().get("errors", [])] == ([field] if field else [])
+
+
+async def test_two_accounts_become_one_by_a_code(served: Served) -> None:
+    """The code is made in one session and sent in the other; the newer account's session ends."""
+    stage = served.stage
+    async with httpx.AsyncClient(base_url=served.url) as anyone:
+        newer = bearing((await signed_up(served, anyone))["access_token"])
+        older = bearing((await served.session(stage.creator)).access)
+        made = (await anyone.post("/me/link", json={}, headers=newer)).json()
+        assert made["user"] is None
+        own = await anyone.post("/me/link", json={"code": made["code"]}, headers=newer)
+        assert (own.status_code, own.json()["type"]) == (409, "urn:aetherflow:same_user")
+        joined = await anyone.post("/me/link", json={"code": made["code"]}, headers=older)
+        assert (joined.status_code, joined.json()) == (200, {"code": None, "user": stage.creator.id})
+        assert (await anyone.get("/me", headers=newer)).status_code == 401
+        me = (await anyone.get("/me", headers=older)).json()
+        assert {each["platform"] for each in me["identities"]} == {"telegram", "email"}
+        again = bearing((await anyone.post("/auth/login", json=WHO)).json()["access_token"])
+        assert (await anyone.get("/me", headers=again)).json()["id"] == stage.creator.id
+        used = await anyone.post("/me/link", json={"code": made["code"]}, headers=older)
+        assert used.status_code == 410
+        for _ in range(5):
+            last = await anyone.post("/me/link", json={"code": "AAAAA-AAAAA"}, headers=older)
+        assert last.status_code == 429

@@ -71,6 +71,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/auth/password"): Rule(401, SESSION, body={"old_password": "x", "new_password": WHO["password"]}),
     ("GET", "/me"): Rule(200, ANY),
     ("PATCH", "/me"): Rule(200, SESSION, body={"locale": "zh"}),
+    ("POST", "/me/link"): Rule(410, SESSION, body={"code": "unknown"}),
     ("GET", "/me/tokens"): Rule(200, SESSION),
     ("POST", "/me/tokens"): Rule(201, SESSION, frozen=403, body={"name": "mine", "scopes": ["generate"]}),
     ("DELETE", "/me/tokens/{number}"): Rule(204, SESSION, others=404, frozen=404),

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
 PAYMENT = "message.successful_payment."
 DROP = object()
+NUMBERS: tuple[Any, ...] = (None, "", "one", [], {}, float("inf"), float("nan"))
 _numbers = itertools.count(1)
 
 
@@ -300,7 +301,7 @@ INVALID = [
     Case("no update id", with_(("update_id", DROP)), **NO_UPDATE),
     *(
         Case(f"the update id {number!r}", with_(("update_id", number)), **NO_UPDATE)
-        for number in (None, "", "one", [], {}, float("inf"), float("nan"))
+        for number in NUMBERS
     ),
     # No payment.
     Case("only the question", only_asked),
