@@ -58,11 +58,6 @@ class Generations:
         rows = await self._connection.execute(query.order_by(generations.c.id.desc()).limit(PAGE))
         return [read(row) for row in rows.mappings()]
 
-    async def newest(self, user_id: int, limit: int = PAGE) -> list[Generation]:
-        """The user's newest generations in any state."""
-        query = select(*COLUMNS).where(generations.c.user_id == user_id).order_by(generations.c.id.desc()).limit(limit)
-        return [read(row) for row in (await self._connection.execute(query)).mappings()]
-
     async def place(self, generation: Generation) -> int:
         """Its place in line, 1 being next: how many queued ones for the same model have an earlier turn, and itself."""
         ahead = (generations.c.state == State.QUEUED) & (generations.c.model == generation.model)

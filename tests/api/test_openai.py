@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from core.generations.models import State
+from core.generations.pages import page
 from core.ledger.models import held_account, wallet
 from core.providers.base import Fault, Rejected
 from core.users.models import User
@@ -128,7 +129,7 @@ async def test_what_cannot_be_had_is_refused_by_name(served_once: Served, asked:
     assert caught.value.body["param"] == param
     assert caught.value.type == "invalid_request_error"
     async with served_once.app.read() as work:
-        assert not await work.generations.newest(served_once.stage.creator.id)
+        assert not await page(work.connection, served_once.stage.creator.id, 50)
 
 
 async def test_harmless_words_of_other_models_are_taken(served_once: Served) -> None:
@@ -154,7 +155,7 @@ async def test_without_credits_for_all_none_is_ordered(served: Served) -> None:
     assert (caught.value.code, caught.value.type) == ("insufficient_quota", "insufficient_quota")
     assert caught.value.response.headers["x-should-retry"] == "false"
     async with served.app.read() as work:
-        assert not await work.generations.newest(poor.id)
+        assert not await page(work.connection, poor.id, 50)
     assert await served.stage.balance(wallet(poor.id)) == PRICE + 1
 
 
@@ -177,7 +178,7 @@ async def test_what_takes_too_long_goes_on(database_url: str, tmp_path: Any) -> 
         numbers = caught.value.body["generations"]
         assert len(numbers) == 2
         async with served.app.read() as work:
-            newest = await work.generations.newest(served.stage.creator.id)
+            newest = await page(work.connection, served.stage.creator.id, 50)
         assert sorted(each.id for each in newest) == numbers
         assert {each.state for each in newest} == {State.QUEUED}
         assert await served.stage.balance(held_account(wallet(served.stage.creator.id))) == 2 * PRICE

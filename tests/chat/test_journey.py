@@ -15,6 +15,7 @@ import demo
 from api.app import make_api
 from bots.chat.chat import SENTENCES, Chat
 from bots.chat.types import Answer, Event, Person, Place
+from core.generations.pages import page
 from core.words import Words
 from tests.chat.conftest import ADA, CHEN, MIRA, Town
 
@@ -71,7 +72,7 @@ async def test_chinese_from_the_first_word(town: Town) -> None:
 async def test_bad_input_gets_a_clear_sentence_and_changes_nothing(town: Town, text: str, expected: str) -> None:
     await town.said(ADA, text, expected)
     async with town.books() as app, app.read() as work:
-        assert not await work.generations.newest(1)
+        assert not await page(work.connection, 1, 50)
         assert (await app.audit()).clean
 
 
@@ -108,7 +109,7 @@ async def test_a_frozen_user_is_told_and_nothing_moves(town: Town) -> None:
         await app.run(lambda work: work.users.freeze(ada.id, True))
         await town.said(ADA, "/imagine a cat", "frozen")
         async with app.read() as work:
-            assert not await work.generations.newest(ada.id)
+            assert not await page(work.connection, ada.id, 50)
 
 
 async def test_a_key_in_a_group_is_refused(town: Town) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bots.chat.chat import SENTENCES
+from bots.chat.commands.wallet import MOVEMENTS
 from bots.chat.grammar import parse, wish_of
 from bots.chat.letters import LINK_MINUTES
 from core.catalog import BadParameter
@@ -34,7 +35,7 @@ def _codes() -> set[str]:
     found |= {f"state.{each}" for each in GenerationState} | {f"resource.state.{each}" for each in ResourceState}
     found |= {f"health.{each}" for each in HealthState} | {f"scope.{each}" for each in Scope} | {f"fault.{each}" for each in Fault}
     found |= {f"payment.state.{each}" for each in PaymentState} | {f"payment.{each}" for each in PaymentState}
-    found |= {f"rail.{each}" for each in CURRENCIES}
+    found |= {f"rail.{each}" for each in CURRENCIES} | {f"movement.{each}" for each in MOVEMENTS | {"other"}}
     found |= {f"payment_news.{each}" for each in NEWS} | LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
     kinds = [AetherflowError]
     while kinds:

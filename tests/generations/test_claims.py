@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from core.db import HOUR, SECOND
 from core.generations.models import Lease, OutcomeKind, Settlement, State, attempts
+from core.generations.pages import page
 from core.generations.settle import lapsed, renew
 from core.ledger.models import pending, wallet
 from core.worker import Worker
@@ -42,7 +43,7 @@ async def test_parallel_claims_never_exceed_the_concurrency(database_url: str, t
         await asyncio.gather(*(ended(worker) for worker in workers))
         await work_off(*workers)
         async with stage.app.read() as work:
-            states = {each.state for each in await work.generations.newest(stage.creator.id, 50)}
+            states = {each.state for each in await page(work.connection, stage.creator.id, 50)}
         assert states == {State.DELIVERED}
         assert stage.provider.most_in_flight == 3 and len(stage.provider.calls) == 20
         assert not breaches(await stage.audit())

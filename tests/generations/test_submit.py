@@ -7,6 +7,7 @@ import pytest
 
 from core.generations.errors import NotWaiting, TooManyQueued
 from core.generations.models import State, Submitted
+from core.generations.pages import page
 from core.ledger.errors import InsufficientCredits, KeyReused
 from core.ledger.models import earnings, wallet
 from core.users.errors import Frozen
@@ -42,7 +43,7 @@ async def test_a_wallet_for_three_pays_three_of_many(database_url: str, tmp_path
         assert sum(isinstance(each, InsufficientCredits) for each in answers) == 17
         assert await stage.balance(wallet(stage.creator.id)) == 1
         async with stage.app.read() as work:
-            assert len(await work.generations.newest(stage.creator.id, 50)) == 3
+            assert len(await page(work.connection, stage.creator.id, 50)) == 3
         assert not breaches(await stage.audit())
 
 

@@ -1,9 +1,23 @@
 """Balance, history and earnings. Always for the asker alone."""
 
+from datetime import UTC, datetime
+
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Reply
+from core.db import SECOND
+from core.generations.pages import page
 from core.ledger.models import earnings, held_account, pending, wallet
+from core.ledger.statement import statement
+from core.money import format_credits
 from core.words import Amount, Text
+
+PAGE = 8
+"""Lines of one page."""
+MOVEMENTS = frozenset(
+    {"hold", "capture", "release", "expire", "topup", "grant", "refund", "refund_failed", "chargeback", "chargeback_won"}
+    | {"debt", "joined", "verdict", "contribute"}
+)
+"""Kinds of entries that have words of their own."""
 
 
 @command("balance", private=True)
@@ -21,18 +35,47 @@ async def on_balance(context: Context) -> Reply:
 @command("history", private=True)
 @action("history")
 async def on_history(context: Context) -> Reply:
-    """The newest generations with what they cost."""
-    found = await context.work.generations.newest(context.user.id)
-    if not found:
-        return Reply(Text("history.empty"), private=True)
+    """The newest generations with what they cost; or, from a button, those before a number."""
+    before = context.number() if context.event.action else 0
+    found = await page(context.work.connection, context.user.id, PAGE + 1, before or None)
+    if not found and not before:
+        return Reply(Text("history.empty"), rows=((Button(Text("button.statement"), "statement"),),), private=True)
     lines = [
         Text("history.line", {
             "id": each.id, "state": Text(f"state.{each.state}"), "paid": Amount(each.paid), "model": each.model,
             "prompt": each.prompt[:60] or "—",
         })
-        for each in found
+        for each in found[:PAGE]
     ]  # fmt: skip
-    return Reply(Text("history", {"lines": lines, "n": len(lines)}), private=True)
+    older = f"history {found[PAGE - 1].id}" if len(found) > PAGE else ""
+    rows = (*_turn("history" if before else "", older), (Button(Text("button.statement"), "statement"),))
+    return Reply(Text("history", {"lines": lines, "n": len(lines)}), rows=rows, private=True, edit=bool(context.event.action))
+
+
+@action("statement")
+async def on_statement(context: Context) -> Reply:
+    """The wallet's movements, the newest first, each with the balance after it; or those before a place."""
+    place = (context.number(), context.number(1)) if context.words else None
+    found = await statement(context.work.connection, wallet(context.user.id), PAGE + 1, place)
+    lines = [
+        Text("statement.line", {
+            "at": datetime.fromtimestamp(each.at / SECOND, UTC).strftime("%Y-%m-%d %H:%M"),
+            "what": Text(f"movement.{each.kind if each.kind in MOVEMENTS else 'other'}"),
+            "amount": ("+" if each.amount > 0 else "") + format_credits(each.amount), "after": Amount(each.balance_after),
+        })
+        for each in found[:PAGE]
+    ]  # fmt: skip
+    last = found[PAGE - 1] if len(found) > PAGE else None
+    rows = _turn("statement" if place else "", f"statement {last.entry} {last.position}" if last else "")
+    text = Text("statement", {"lines": lines}) if lines else Text("statement.empty")
+    return Reply(text, rows=(*rows, (Button(Text("button.history"), "history"),)), private=True, edit=True)
+
+
+def _turn(newest: str, older: str) -> tuple[tuple[Button, ...], ...]:
+    """A row of buttons to turn pages by; none when there is one page."""
+    row = [Button(Text("button.newest"), newest)] if newest else []
+    row += [Button(Text("button.older"), older)] if older else []
+    return (tuple(row),) if row else ()
 
 
 @command("earnings", private=True)

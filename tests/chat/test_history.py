@@ -1,0 +1,70 @@
+"""/history in both languages: every generation on exactly one page, and a statement whose lines add up to the balance."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bots.chat.commands.wallet import PAGE
+from bots.chat.types import Answer
+from core.ledger.models import wallet
+from core.words import LOCALES
+from core.worker import Worker
+from tests.chat.desk import KEY, Desk, seated, sentence
+from tests.stage import work_off
+
+COUNT = 2 * PAGE + 3
+
+
+@pytest.fixture(params=LOCALES)
+async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with seated(database_url, tmp_path, request.param) as opened:
+        await opened.stage.lend(KEY)
+        yield opened
+
+
+def older(answer: Answer, name: str) -> str | None:
+    """The action of the button to the page before."""
+    assert answer.message is not None
+    found = [key.action for row in answer.message.rows for key in row if re.fullmatch(rf"{name} \d+( \d+)?", key.action)]
+    assert len(found) < 2
+    return found[0] if found else None
+
+
+async def pages(desk: Desk, name: str, first: Answer) -> list[str]:
+    """What every page says, from the first."""
+    said, answer = [sentence(first)], first
+    while (action := older(answer, name)) is not None:
+        answer = await desk.press(action)
+        assert answer.edit
+        said.append(sentence(answer))
+    return said
+
+
+async def test_every_picture_is_on_one_page(desk: Desk) -> None:
+    assert older(await desk.says(command="history"), "history") is None
+    made = await desk.stage.submit(*(f"g{number}" for number in range(COUNT)), user=desk.user)
+    said = await pages(desk, "history", await desk.says(command="history"))
+    shown = [int(each) for text in said for each in re.findall(r"^#(\d+) ", text, re.MULTILINE)]
+    assert shown == sorted((each.id for each in made), reverse=True)
+    assert len(said) == 3
+
+
+async def test_the_statement_adds_up(desk: Desk) -> None:
+    await desk.stage.submit(*(f"g{number}" for number in range(COUNT)), user=desk.user)
+    await work_off(Worker(desk.stage.app, 1))
+    said = await pages(desk, "statement", await desk.press("statement"))
+    lines = [each for text in said for each in re.findall(r"([+-])([\d.,]+) → ([\d.,]+)", text)]
+    amounts = [(1 if sign == "+" else -1) * float(amount.replace(",", "")) for sign, amount, _ in lines]
+    balances = [float(after.replace(",", "")) for _, _, after in lines]
+    assert len(lines) == COUNT + 1
+    assert sum(amounts) * 1000 == pytest.approx(await desk.stage.balance(wallet(desk.user.id)))
+    assert all(after == pytest.approx(before + amount) for after, before, amount in zip(balances, balances[1:], amounts, strict=False))
+
+
+@pytest.mark.parametrize("action", ["history ²", "history 0", "history -1", "history 99999999999999999999", "statement x", "statement 5"])
+async def test_what_is_no_page(desk: Desk, action: str) -> None:
+    answer = await desk.press(action)
+    assert answer.private
+    assert sentence(answer)
