@@ -65,7 +65,7 @@ class Chat:
         try:
             if not await self.app.hints.admit(f"events:{event.platform}:{event.person.id}", self.app.settings.events_per_minute):
                 reply: Reply | None = Reply(Text("error.slow_down"), private=True, toast=True, delete_event=pasted)
-            elif user.frozen and not _always(event):
+            elif user.frozen and not ((entry := _route(event)[0]) and entry.always):
                 reply = Reply(Text("error.frozen"), private=True, delete_event=pasted)
             elif pasted:
                 reply = await self._key_pasted(event, user)
@@ -263,8 +263,3 @@ def _route(event: Event) -> tuple[Entry | None, tuple[str, ...]]:
         return REGISTRY.commands.get(event.command), (event.command, *event.argument.split()[:4])
     words = tuple((event.action or "").split())
     return (REGISTRY.actions.get(words[0]) if words else None), words
-
-
-def _always(event: Event) -> bool:
-    """What a frozen user may still do: read terms and ask for help."""
-    return event.command in ("start", "help", "terms", "privacy", "language", "balance")

@@ -31,12 +31,14 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`alone`: reads only; it returns an Order, or writes through use cases that open their own transaction. `admin`: for admins alone."""
+    """`alone`: reads only; it returns an Order, or writes through use cases that open their own transaction. `admin`: for admins alone.
+    `always`: also for the frozen, as it only shows what is theirs, or takes back what they lent or asked for."""
 
     handler: Handler
     alone: bool = False
     spec: CommandSpec | None = None
     admin: bool = False
+    always: bool = False
 
 
 @dataclass(slots=True)
@@ -50,21 +52,23 @@ class Registry:
 REGISTRY = Registry()
 
 
-def command(name: str, *options: Option, private: bool = False, admin: bool = False, alone: bool = False) -> Callable[[Handler], Handler]:
+def command(
+    name: str, *options: Option, private: bool = False, admin: bool = False, alone: bool = False, always: bool = False
+) -> Callable[[Handler], Handler]:
     """Declares a command of both platforms."""
 
     def declare(handler: Handler) -> Handler:
-        REGISTRY.commands[name] = Entry(handler, alone, CommandSpec(name, options, private, admin), admin)
+        REGISTRY.commands[name] = Entry(handler, alone, CommandSpec(name, options, private, admin), admin, always)
         return handler
 
     return declare
 
 
-def action(name: str, *, admin: bool = False, alone: bool = False) -> Callable[[Handler], Handler]:
+def action(name: str, *, admin: bool = False, alone: bool = False, always: bool = False) -> Callable[[Handler], Handler]:
     """Declares what a button or a sent form asks for: its first word."""
 
     def declare(handler: Handler) -> Handler:
-        REGISTRY.actions[name] = Entry(handler, alone, admin=admin)
+        REGISTRY.actions[name] = Entry(handler, alone, admin=admin, always=always)
         return handler
 
     return declare

@@ -7,7 +7,7 @@ from core.words import LOCALES, Text
 TOPICS = ("create", "lend", "credits")
 
 
-@command("start")
+@command("start", always=True)
 async def on_start(context: Context) -> Reply:
     """Welcome by role."""
     balances = await context.work.ledger.balances([f"user:{context.user.id}:wallet"])
@@ -19,8 +19,8 @@ async def on_start(context: Context) -> Reply:
     return Reply(Text("start.back" if known else "start.new", {"name": context.user.name}), rows=rows)
 
 
-@command("help", Option("topic", choices=TOPICS))
-@action("help")
+@command("help", Option("topic", choices=TOPICS), always=True)
+@action("help", always=True)
 async def on_help(context: Context) -> Reply:
     """Help by topic; without one, every command in a line."""
     topic = context.event.options.get("topic") or next(iter(context.words), "")
@@ -37,8 +37,8 @@ def _help_facts(context: Context) -> dict[str, object]:
     return {"models": [each.id for each in sale], "percent": context.app.settings.miner_percent, "hours": hours}
 
 
-@command("language", Option("language", choices=LOCALES))
-@action("language")
+@command("language", Option("language", choices=LOCALES), always=True)
+@action("language", always=True)
 async def on_language(context: Context) -> Reply:
     """Shows or changes the language."""
     wanted = context.event.options.get("language") or next(iter(context.words), "")
@@ -49,13 +49,13 @@ async def on_language(context: Context) -> Reply:
     return Reply(Text("language.ask"), rows=rows, private=True)
 
 
-@command("terms")
+@command("terms", always=True)
 async def on_terms(context: Context) -> Reply:
     """The terms in short."""
     return Reply(Text("terms", {"hours": context.app.settings.earnings_hold_hours}))
 
 
-@command("privacy")
+@command("privacy", always=True)
 async def on_privacy(context: Context) -> Reply:
     """What is kept of a person, and why."""
     return Reply(Text("privacy"))

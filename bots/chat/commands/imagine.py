@@ -62,8 +62,8 @@ async def on_upscale(context: Context) -> Order:
     return _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id))
 
 
-@command("cancel")
-@action("cancel")
+@command("cancel", always=True)
+@action("cancel", always=True)
 async def on_cancel(context: Context) -> Reply:
     """Cancels what still waits: one by its button, or the list to choose from."""
     if context.words:

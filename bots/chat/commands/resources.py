@@ -63,8 +63,8 @@ async def _hand(context: Context, resource: Resource) -> Reply:
     return Reply(Text(f"lend.hand.{context.event.platform}", facts | {"url": url}), rows=rows, private=True)
 
 
-@command("resources", private=True)
-@action("resources")
+@command("resources", private=True, always=True)
+@action("resources", always=True)
 async def on_resources(context: Context) -> Reply:
     """What the user lends."""
     found = await context.work.resources.list_of(context.user.id)
@@ -78,7 +78,7 @@ async def on_resources(context: Context) -> Reply:
     return Reply(Text("resources", {"n": len(found)}), rows=rows, private=True)
 
 
-@action("resource")
+@action("resource", always=True)
 async def on_resource(context: Context) -> Reply:
     """One resource with its buttons."""
     return _card(context, await context.work.resources.get(context.number(), context.user.id))
@@ -117,7 +117,7 @@ async def on_scope(context: Context) -> Reply:
     return _card(context, await context.work.resources.change(resource, {"scope": wanted}))
 
 
-@action("pause")
+@action("pause", always=True)
 async def on_pause(context: Context) -> Reply:
     """No new work; what runs is finished."""
     return await _move(context, State.PAUSED)
@@ -129,13 +129,13 @@ async def on_resume(context: Context) -> Reply:
     return await _move(context, State.LISTED)
 
 
-@action("withdraw")
+@action("withdraw", always=True)
 async def on_withdraw(context: Context) -> Reply:
     """For good: the key is wiped."""
     return await _end(context, State.WITHDRAWN)
 
 
-@action("revoke")
+@action("revoke", always=True)
 async def on_revoke(context: Context) -> Reply:
     """Panic: the ciphertext is wiped at once; calls that run end by themselves."""
     return await _end(context, State.REVOKED)

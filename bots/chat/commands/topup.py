@@ -53,8 +53,8 @@ async def on_buy(context: Context) -> Reply:
     return link_status(await app.opened(payment, OPEN_SECONDS), app.settings.public_url)
 
 
-@command("paysupport", private=True)
-@action("paysupport")
+@command("paysupport", private=True, always=True)
+@action("paysupport", always=True)
 async def on_paysupport(context: Context) -> Reply:
     """Where to turn about a payment: the newest ones with their numbers, and what can be done about them."""
     found = await context.work.payments.newest(context.user.id, limit=5)

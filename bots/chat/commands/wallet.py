@@ -20,8 +20,8 @@ MOVEMENTS = frozenset(
 """Kinds of entries that have words of their own."""
 
 
-@command("balance", private=True)
-@action("balance")
+@command("balance", private=True, always=True)
+@action("balance", always=True)
 async def on_balance(context: Context) -> Reply:
     """What there is to spend, what is held, and what is earned."""
     mine = context.user.id
@@ -32,8 +32,8 @@ async def on_balance(context: Context) -> Reply:
     return Reply(Text("balance", facts), rows=(buttons,), private=True)
 
 
-@command("history", private=True)
-@action("history")
+@command("history", private=True, always=True)
+@action("history", always=True)
 async def on_history(context: Context) -> Reply:
     """The newest generations with what they cost; or, from a button, those before a number."""
     before = context.number() if context.event.action else 0
@@ -52,7 +52,7 @@ async def on_history(context: Context) -> Reply:
     return Reply(Text("history", {"lines": lines, "n": len(lines)}), rows=rows, private=True, edit=bool(context.event.action))
 
 
-@action("statement")
+@action("statement", always=True)
 async def on_statement(context: Context) -> Reply:
     """The wallet's movements, the newest first, each with the balance after it; or those before a place."""
     place = (context.number(), context.number(1)) if context.words else None
@@ -78,7 +78,7 @@ def _turn(newest: str, older: str) -> tuple[tuple[Button, ...], ...]:
     return (tuple(row),) if row else ()
 
 
-@command("earnings", private=True)
+@command("earnings", private=True, always=True)
 async def on_earnings(context: Context) -> Reply:
     """A miner's income: pending, spendable, and lost by failed tries."""
     mine = context.user.id
