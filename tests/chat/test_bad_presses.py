@@ -316,8 +316,8 @@ async def test_two_presses_of_the_rule_attest_it_once(desk: Desk) -> None:
 # The frozen
 
 MOVES: list[dict[str, str]] = [
-    *({"command": name} for name in ("imagine", "lend", "resources", "cancel", "history", "earnings")),
-    *({"action": action} for action in ("attest stability 2025-07-31", "pause 1", "withdraw 1 yes", "cancel 1", "set 1", "form 90")),
+    *({"command": name} for name in ("imagine", "lend", "link", "topup", "dispute")),
+    *({"action": action} for action in ("attest stability 2025-07-31", "resume 1", "hand 1", "set 1", "again 1", "form 90")),
     {"command": "imagine", "argument": "a cat"}, {"text": "hello"}, {"text": KEY},
 ]  # fmt: skip
 
@@ -330,7 +330,7 @@ async def test_nothing_moves_for_a_frozen_user_who_may_still_read(desk: Desk) ->
     for said in MOVES:
         await refused(desk, frozen, **said)
     before = await desk.dump()
-    for command in ("start", "help", "terms", "privacy", "language", "balance"):
+    for command in ("start", "help", "terms", "privacy", "language", "balance", "history", "earnings", "resources"):
         answer = await desk.says(command=command)
         assert answer.message is not None and frozen not in sentence(answer)
     assert await desk.dump() == before
