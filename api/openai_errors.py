@@ -1,6 +1,6 @@
 """Errors as clients of OpenAI's API know them: `{"error": {"message", "type", "param", "code"}}`.
 
-Programs recognise a few codes, so ours are translated: an empty wallet is `insufficient_quota` with 429, as OpenAI's own is
+Programs recognise a few codes, so ours are translated: an empty wallet or a reached cap is `insufficient_quota` with 429, as theirs is
 (platform.openai.com/docs/guides/error-codes). Their SDK tries 409, 429 and 5xx again by itself; `x-should-retry: false` keeps it from
 ordering pictures twice.
 """
@@ -14,12 +14,13 @@ CODES = {
     "unauthenticated": "invalid_api_key",
     "insufficient_credits": "insufficient_quota",
     "in_debt": "insufficient_quota",
+    "cap_reached": "insufficient_quota",
     "unknown_model": "model_not_found",
     "moderated": "moderation_blocked",
     "slow_down": "rate_limit_exceeded",
     "too_many_queued": "rate_limit_exceeded",
 }
-STATUS = {"insufficient_credits": 429, "in_debt": 429, "unknown_model": 404}
+STATUS = {"insufficient_credits": 429, "in_debt": 429, "cap_reached": 429, "unknown_model": 404}
 """Where OpenAI uses another status than the rest of the api."""
 RETRIED = frozenset({"slow_down", "busy"})
 """What a client may try again by itself: nothing was ordered."""

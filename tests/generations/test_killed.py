@@ -4,7 +4,6 @@ Real processes, the real provider on real sockets, both databases. Nobody waits 
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -21,7 +20,6 @@ from bots.chat.chat import SENTENCES
 from bots.chat.delivery import Delivery
 from core.address import Address
 from core.app import App
-from core.config import PREFIX, Settings
 from core.db import SECOND
 from core.generations.models import Generation, State, attempts
 from core.ledger.models import pending, wallet
@@ -34,6 +32,7 @@ from core.words import Words
 from core.worker import Worker
 from sandbox.stability import StabilitySandbox
 from sandbox.world import World
+from tests.fleet import environment
 from tests.generations import killed_delivery
 from tests.generations.killed_worker import Point
 from tests.stage import PRICE, Stage, breaches, staged, work_off
@@ -172,13 +171,6 @@ class Market:
             assert [each.in_flight for each in await work.resources.list_of(stage.miner.id)] == [0] * len(KEYS)
         assert not breaches(await stage.audit())
         return ended
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment that makes another process's settings those of this one."""
-    values = {name: getattr(settings, name) for name in settings.model_fields_set}
-    texts = {name: value.get_secret_value() if isinstance(value, SecretStr) else str(value) for name, value in values.items()}
-    return {**os.environ, "PYTHONPATH": str(ROOT), **{f"{PREFIX}{name.upper()}": text for name, text in texts.items()}}
 
 
 @asynccontextmanager

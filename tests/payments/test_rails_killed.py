@@ -15,7 +15,7 @@ import pytest
 
 import demo
 from core.payments.models import Payment, State, TopUp
-from tests.generations.test_killed import environment
+from tests.fleet import environment
 from tests.payments.killed_till import Point
 from tests.payments.rails_stage import Rails, listening, rails, sealed
 from tests.payments.test_rails_race import CREDITS, RAILS
