@@ -50,6 +50,10 @@ from sandbox.world import World, refuse_real_tokens
 if sys.platform != "win32":
     import resource as limits
 
+    from uvloop import run
+else:
+    from asyncio import run
+
 app = typer.Typer(
     help="Aetherflow: a marketplace for AI image generation that lives in chats.", no_args_is_help=True, pretty_exceptions_enable=False
 )
@@ -184,7 +188,7 @@ def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -
 def _guarded(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs to the end; a setting that is wrong becomes one sentence and exit code 2."""
     try:
-        asyncio.run(main())
+        run(main())
     except* Misconfigured as group:
         for error in group.exceptions:
             facts = getattr(error, "facts", {})

@@ -13,7 +13,7 @@ from api.language import WORDS, language_of
 from api.pages import Cursor, Limit, Page, Pager
 from api.problems import Problem
 from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, moment_or_none, refusals
-from core.app import OUTBOX, App
+from core.app import ENDED, OUTBOX, App
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import NotDelivered
 from core.generations.models import Generation, Order, Parameters, State, Wish
@@ -159,7 +159,7 @@ async def cancel_generation(request: Request, number: Number, caller: Creator, k
 
     async def act() -> Answer:
         cancelled = await app.run(lambda work: work.generations.cancel(number, caller.user.id))
-        await app.hints.wake(OUTBOX)
+        await app.hints.wake(OUTBOX, ENDED)
         return Answer(200, show(cancelled).model_dump_json().encode())
 
     done, replayed = await once(request, app, caller.user.id, key, {}, act)

@@ -25,7 +25,7 @@ from api.pictures import BEST, Format, link, picture
 from api.problems import Problem
 from api.shown import Asked, core_of
 from api.waiting import Waiting
-from core.app import OUTBOX, App
+from core.app import ENDED, OUTBOX, App
 from core.catalog import MAX_PROMPT, MAX_SEED, Model, UnknownModel
 from core.db import SECOND
 from core.errors import Refusal
@@ -195,7 +195,7 @@ async def _submit_all(app: App, user_id: int, orders: Sequence[Order]) -> list[i
             await app.run(lambda work, number=number: work.generations.cancel(number, user_id))  # type: ignore[misc]  # bound by default
         except NotWaiting:
             continue  # it runs already: it is delivered and paid for, and stands in GET /generations
-    await app.hints.wake(OUTBOX)
+    await app.hints.wake(OUTBOX, ENDED)
     raise next((each for each in refusals if isinstance(each, Refusal)), refusals[0])
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 import structlog
 
-from core.app import OUTBOX, App
+from core.app import ENDED, App
 from core.db import UNREACHABLE
 from core.generations.models import Generation
 from core.generations.pages import MAX_AWAITED, ended
 from core.hints import wait
 
+LOOK_PAUSE = 0.005
+"""Seconds between two looks: what ends meanwhile is seen together."""
 SWEEP_SECONDS = 1.0
 """How often it looks although nothing woke it: hints may be lost."""
 
@@ -23,7 +25,7 @@ class Waiting:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._settled = app.hints.on(OUTBOX)
+        self._settled = app.hints.on(ENDED)
         self._waiting: defaultdict[int, set[asyncio.Future[Generation]]] = defaultdict(set)
         self._looker: asyncio.Task[None] | None = None
         self.looks = 0
@@ -66,6 +68,7 @@ class Waiting:
             numbers = list(self._waiting)
             for start in range(0, len(numbers), MAX_AWAITED):
                 await self._look_at(numbers[start : start + MAX_AWAITED])
+            await asyncio.sleep(LOOK_PAUSE)
 
     async def _look_at(self, numbers: list[int]) -> None:
         self.looks += 1

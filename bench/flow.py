@@ -135,8 +135,8 @@ async def _measure(engine: str, url: str, folder: Path, address: str, seconds: f
         await app.done()
         async with outside.get("/bench/times") as response:
             times = await response.json()
-        reach = _delay([times["received"][name] - at for name, at in stage.submits.items() if name.startswith("paced")])
-        result = _delay([at - times["answered"][name] for name, at in app.committed.items()])
+        reach = delay([times["received"][name] - at for name, at in stage.submits.items() if name.startswith("paced")])
+        result = delay([at - times["answered"][name] for name, at in app.committed.items()])
         settled = len(app.committed)
         idle = _memory()
         await _say(outside, hold=True)
@@ -166,8 +166,8 @@ async def _stage(url: str, folder: Path, address: str) -> AsyncIterator[_Stage]:
             )  # fmt: skip
             app.note(0)
             worker, stop = Worker(app, seed=1), asyncio.Event()
-            creators = await _people(app)
-            await _lend(app, worker)
+            creators = await people(app)
+            await lend(app, worker)
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.run(stop))
                 try:
@@ -179,7 +179,8 @@ async def _stage(url: str, folder: Path, address: str) -> AsyncIterator[_Stage]:
         await client.aclose()
 
 
-async def _people(app: App) -> list[User]:
+async def people(app: App) -> list[User]:
+    """CREATORS with plenty of Credits."""
     creators = []
     for number in range(CREATORS):
         identity = Identity("telegram", str(number + 1), f"creator {number}", str(number + 1))
@@ -188,7 +189,8 @@ async def _people(app: App) -> list[User]:
     return creators
 
 
-async def _lend(app: App, worker: Worker) -> None:
+async def lend(app: App, worker: Worker) -> None:
+    """KEYS with room for CALLS_PER_KEY each."""
     miner = await app.run(lambda work: work.users.resolve(Identity("telegram", "9999", "miner", "9999")))
     rule = app.catalog.providers["stability"]
     lent = []
@@ -237,7 +239,8 @@ def _memory() -> float:
     return float(psutil.Process().memory_info().rss / 1e6)
 
 
-def _delay(seconds: Sequence[float]) -> Delay:
+def delay(seconds: Sequence[float]) -> Delay:
+    """Of at least one measurement."""
     ordered = sorted(seconds)
     at: Callable[[float], float] = lambda share: 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]  # noqa: E731
     return Delay(at(0.5), at(0.95), at(0.99))

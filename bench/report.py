@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import flow, ledger
+from bench import api, flow, ledger
 
 WALLET_TARGET, POOL_TARGET, PROCESSOR_TARGET, MEMORY_TARGET = 1.0, 4.0, 0.5, 400.0
 
@@ -35,6 +35,18 @@ picture until the outbox row of the result is committed. Each as p50 / p95 / p99
 The chat platforms are not part of it. Memory is the resident set of the process
 with everything that it has kept from the measurements before, load included; so the real worker is smaller.
 """
+_API = """## API
+
+`POST /v1/images/generations` answered with the picture as base64: two api processes and a worker on PostgreSQL (durable) and Valkey, with a
+provider that takes no time, or 200 ms, and pictures of 100 kB. *floor* is `bench/floor.py` in the same run, two processes of it: the
+smallest FastAPI program that does the metered steps alone (token, hold and commit, the provider's call, decode, store, settle with a split
+and commit), with no queue, scheduling, limits, failover, seals or messages. The load, the provider and the databases share the processors.
+Processor time of ours is that of the api processes + the worker. Each delay as p50 / p95 / p99, from the request to the last byte.
+
+| provider | callers | who | pictures/s | of the floor | delay, ms | processor, ms a picture | x floor | PostgreSQL, ms | MB |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+RATE_TARGET, OWN_TARGET, MIXED_TARGET = 0.6, 1.7, 50.0
 _DELAYS = "| database | submitted | settled | reach, ms | result, ms | idle, MB | calls in flight | MB then |"
 
 
@@ -99,6 +111,34 @@ def flow_section(figures: Sequence[flow.Figure]) -> str:
         lines.append(_target(name, f"{each.memory:.0f} MB", each.memory < MEMORY_TARGET))
         lines.append(_target(f"{each.engine}: everything submitted is settled", f"{each.settled}", each.settled == each.submitted))
     return "\n".join([*lines, ""])
+
+
+def api_section(figures: Sequence[api.Figure], mixed: api.Mixed) -> str:
+    """Every figure beside its floor, then the targets, at the most callers."""
+    floors = {(each.provider, each.callers): each for each in figures if each.who == "floor"}
+    lines, targets = [], ["", "| target | measured | |", "|---|---|---|"]
+    for each in figures:
+        floor = floors[each.provider, each.callers]
+        own, rate, own_floor = each.api + each.worker, each.rate / floor.rate, floor.api
+        lines.append(
+            f"| {each.provider} ms | {each.callers} | {each.who} | {each.rate:,.0f} | {rate:.0%} | {_delay(each.delay)} | {own:.1f} "
+            f"| {own / own_floor:.1f} | {each.server:.1f} | {each.memory:.0f} |"
+        )
+        if each.who == "floor":
+            continue
+        name = f"{each.provider} ms, {each.callers} callers"
+        targets.append(_target(f"{name}: at least {RATE_TARGET:.0%} of the floor's rate", f"{rate:.0%}", rate >= RATE_TARGET))
+        most = f"{name}: at most {OWN_TARGET:g} x the floor's processor time"
+        targets.append(_target(most, f"{own / own_floor:.1f} x", own <= OWN_TARGET * own_floor))
+        added, added_floor = each.delay.p95 - each.provider, floor.delay.p95 - floor.provider
+        most = f"{name}: at most {OWN_TARGET:g} x the floor's added p95"
+        targets.append(_target(most, f"{added / max(0.1, added_floor):.1f} x", added <= OWN_TARGET * added_floor))
+        if each.failed:
+            targets.append(_target(f"{name}: none fails", f"{each.failed}", False))
+    told = f"{mixed.delay.p95:.0f} ms at {mixed.rate:.0f} a second, {mixed.failed} failed"
+    met = mixed.delay.p95 < MIXED_TARGET and not mixed.failed
+    targets.append(_target(f"every other route, mixed: p95 below {MIXED_TARGET:.0f} ms", told, met))
+    return "\n".join([_API + "\n".join(lines), *targets, ""])
 
 
 def write(text: str) -> Path:

@@ -43,8 +43,8 @@ T = TypeVar("T")
 MAX_BATCH = 200
 """Items of one coalesced transaction at most."""
 
-GENERATIONS, INBOX, OUTBOX, PAYMENTS, PROBES = "generations", "inbox", "outbox", "payments", "probes"
-"""Topics of wake-ups."""
+GENERATIONS, INBOX, OUTBOX, PAYMENTS, PROBES, ENDED = "generations", "inbox", "outbox", "payments", "probes", "ended"
+"""Topics of wake-ups. ENDED: a generation neither waits nor runs any more."""
 
 
 def now() -> int:
@@ -127,16 +127,11 @@ class App:
 
     async def submit(self, order: Order) -> Submitted:
         """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""
-        submitted = await self._submits(order)
-        await self.hints.wake(GENERATIONS)
-        return submitted
+        return await self._submits(order)
 
     async def settle(self, settlement: Settlement) -> bool:
         """Settles a lease, together with whatever is settled at the same time; whether it won."""
-        won = await self._settles(settlement)
-        await self.hints.wake(OUTBOX)
-        await self.hints.wake(GENERATIONS)  # a slot is free
-        return won
+        return await self._settles(settlement)
 
     async def hand_over(self, resource: Resource, secret: Secret, token: str | None = None) -> Resource:
         """Takes a miner's key: checks its shape, seals it, and only then stores it and asks for a probe.
@@ -219,10 +214,14 @@ class App:
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
         limits = {"minutes": self.settings.generation_minutes, "queued_per_user": self.settings.queued_per_user}
-        return await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **limits))
+        answers = await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **limits))
+        await self.hints.wake(GENERATIONS)
+        return answers
 
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
-        return await self.database.run(lambda connection: settle_many(connection, settlements, now=now(), rules=self._settle_rules))
+        won = await self.database.run(lambda connection: settle_many(connection, settlements, now=now(), rules=self._settle_rules))
+        await self.hints.wake(OUTBOX, ENDED, GENERATIONS)  # of the last: slots are free
+        return won
 
     async def _make_admins(self) -> None:
         for platform, person in self.settings.admin_identities:

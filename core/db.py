@@ -45,6 +45,8 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 POOL_SIZE = 10
+GATHER = 0.005
+"""Seconds that a batch waits for more when the one before had more than one item: many callers then share the cost of a transaction."""
 READERS = 4
 LOCK_TIMEOUT_SECONDS = 10
 TRIES = 8
@@ -73,12 +75,12 @@ class Database:
             self._writer = create_async_engine(
                 url,
                 pool_size=POOL_SIZE,
-                max_overflow=POOL_SIZE,
+                max_overflow=0,  # what overflows is closed after each use, and opening one costs more than a transaction
                 pool_pre_ping=False,
                 connect_args={"server_settings": {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "jit": "off"}},
             )
             self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
-            self._writing = self._reading = asyncio.Semaphore(2 * POOL_SIZE)
+            self._writing = self._reading = asyncio.Semaphore(POOL_SIZE)
         else:
             raise ValueError(f"unsupported database: {self.dialect}")
 
@@ -164,8 +166,12 @@ class Coalescer(Generic[Item, Result]):
             await self._runner
 
     async def _drain(self) -> None:
+        crowded = False
         while self._waiting:
+            if crowded:
+                await asyncio.sleep(GATHER)
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
+            crowded = len(batch) > 1
             for (_, future), answer in zip(batch, await self._answers([item for item, _ in batch]), strict=True):
                 if future.cancelled():
                     continue

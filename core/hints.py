@@ -45,8 +45,8 @@ class Admission:
 class Hints(Protocol):
     """Share one per process."""
 
-    async def wake(self, topic: str) -> None:
-        """Tells every process that there may be work of a kind, such as "generations"."""
+    async def wake(self, *topics: str) -> None:
+        """Tells every process that there may be work of these kinds, such as "generations"."""
 
     def on(self, topic: str) -> asyncio.Event:
         """An event that is set on each wake-up; its one owner clears it."""
@@ -69,9 +69,10 @@ class LocalHints:
         self._texts: dict[str, tuple[float, str]] = {}
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    async def wake(self, topic: str) -> None:
+    async def wake(self, *topics: str) -> None:
         """See Hints."""
-        self.set(topic)
+        for topic in topics:
+            self.set(topic)
 
     def set(self, topic: str) -> None:
         """Sets the events of this process."""
@@ -119,13 +120,13 @@ class RedisHints:
         self._storage = RedisStorage(url, implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]  # handed on to redis
         self._limiter = MovingWindowRateLimiter(self._storage)
 
-    async def wake(self, topic: str) -> None:
+    async def wake(self, *topics: str) -> None:
         """See Hints."""
-        self._local.set(topic)
+        await self._local.wake(*topics)
         try:
-            await self._redis.publish(CHANNEL, topic)
+            await self._redis.publish(CHANNEL, " ".join(topics))
         except (RedisError, OSError) as error:
-            log.warning("hint_lost", topic=topic, problem=type(error).__name__)
+            log.warning("hint_lost", topics=topics, problem=type(error).__name__)
 
     def on(self, topic: str) -> asyncio.Event:
         """See Hints."""
@@ -168,7 +169,7 @@ class RedisHints:
                     while True:
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message is not None:
-                            self._local.set(message["data"])
+                            await self._local.wake(*message["data"].split())
             except (RedisError, OSError) as error:
                 log.warning("hints_disconnected", problem=type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)

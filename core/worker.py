@@ -12,7 +12,7 @@ import stamina
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from core.app import GENERATIONS, OUTBOX, PROBES, App
+from core.app import ENDED, GENERATIONS, OUTBOX, PROBES, App
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import MINUTE, SECOND
 from core.desk import Desk
@@ -38,6 +38,8 @@ SETTLE_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
 """How long a stopping worker waits for its running calls; what is left lapses and is taken up by another."""
 RETRY_SECONDS = 1.0
+CLAIM_PAUSE = 0.005
+"""Seconds between two claims while there is work: what comes in meanwhile is claimed together, at a cost of one claim."""
 
 log = structlog.get_logger(__name__)
 
@@ -93,9 +95,10 @@ class Worker:
             claimed = await self.claim()
             if claimed.hopeless:
                 await self._app.database.run(lambda c, ids=[each.id for each in claimed.hopeless]: give_up(c, self._app.now(), ids))  # type: ignore[misc]  # a lambda with a default
-                await self._app.hints.wake(OUTBOX)
+                await self._app.hints.wake(OUTBOX, ENDED)
             if claimed.leases:
                 await self._app.hints.wake(OUTBOX)
+                await asyncio.sleep(CLAIM_PAUSE)
                 continue
             pause = self._app.settings.sweep_seconds
             if claimed.retry_at is not None:
@@ -190,7 +193,7 @@ class Worker:
             log.warning("leases_lapsed", count=len(gone))
             await asyncio.gather(*(app.settle(each) for each in gone))
         if await app.database.run(lambda connection: give_up(connection, app.now())):
-            await app.hints.wake(OUTBOX)
+            await app.hints.wake(OUTBOX, ENDED)
         while await app.database.run(lambda connection: release_earnings(connection, app.now())) == RELEASE_BATCH:
             pass
         await app.database.run(lambda connection: collect_joined(connection, app.now()))
@@ -240,8 +243,7 @@ class Worker:
                 await work.mailbox.say([Notice(key, address, notice, body, resource.subject)])
 
         await app.run(write)
-        await app.hints.wake(OUTBOX)
-        await app.hints.wake(GENERATIONS)
+        await app.hints.wake(OUTBOX, GENERATIONS)
 
 
 def _news(before: Resource, after: Resource, probe: Probe) -> str | None:

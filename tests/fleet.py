@@ -62,7 +62,7 @@ class Fleet:
 @asynccontextmanager
 async def fleet(settings: Settings, apis: int, *, worker: bool = True) -> AsyncIterator[Fleet]:
     """So many api processes and a worker over these settings, stopped at the end of the block."""
-    opened = Fleet(settings, [f"http://127.0.0.1:{_free_port()}" for _ in range(apis)])
+    opened = Fleet(settings, [f"http://127.0.0.1:{free_port()}" for _ in range(apis)])
     try:
         async with asyncio.TaskGroup() as group:
             for name in (*opened.apis, *(["worker"] if worker else [])):
@@ -86,6 +86,7 @@ async def _answers(client: httpx.AsyncClient) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])

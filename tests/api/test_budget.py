@@ -14,7 +14,7 @@ import pytest
 
 from core.access.models import Scope
 from core.access.rules import new_token
-from core.app import OUTBOX
+from core.app import ENDED
 from core.generations.models import Generation, State
 from core.generations.pages import page
 from core.hints import wait
@@ -70,7 +70,7 @@ class Town:
 
     async def ended(self, user: User) -> list[Generation]:
         """All generations of somebody, once none of them waits or runs."""
-        news = self.stage.app.hints.on(OUTBOX)
+        news = self.stage.app.hints.on(ENDED)
         async with asyncio.timeout(SECONDS):
             while True:
                 async with self.stage.app.read() as work:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bench import flow, ledger, report
+from bench import api, flow, ledger, report
 from tests import services
 
 GOOD = ledger.Refused(63, 1, 1)
@@ -41,3 +41,22 @@ def test_a_heavy_worker_is_called_too_heavy() -> None:
     assert "missed" not in report.flow_section([figure])
     assert report.flow_section([replace(figure, memory=400.0)]).count("missed") == 1
     assert report.flow_section([replace(figure, settled=9)]).count("missed") == 1
+
+
+def test_the_api_is_measured_beside_its_floor() -> None:
+    figures, mixed = api.measure(services.postgres(), (2,), (0,), 0.5)
+    assert [(each.who, each.callers) for each in figures] == [("ours", 2), ("floor", 2)]
+    assert all(each.rate > 0 and each.api > 0 and each.server > 0 and each.failed == 0 for each in figures)
+    assert figures[0].worker > 0
+    assert mixed.failed == 0 < mixed.delay.p95
+
+
+def test_a_slow_api_is_called_slow() -> None:
+    quick, slow = flow.Delay(10.0, 20.0, 30.0), flow.Delay(10.0, 35.0, 40.0)
+    floor = api.Figure("floor", 0, 64, 100.0, quick, 1.0, 0.0, 1.0, 100.0, 0)
+    ours = api.Figure("ours", 0, 64, 60.0, quick, 1.0, 0.7, 1.0, 300.0, 0)
+    even = api.Mixed(200.0, quick, 0)
+    assert "missed" not in report.api_section([ours, floor], even)
+    for worse in (replace(ours, rate=59.0), replace(ours, worker=0.8), replace(ours, delay=slow), replace(ours, failed=1)):
+        assert report.api_section([worse, floor], even).count("missed") == 1
+    assert report.api_section([ours, floor], replace(even, failed=1)).count("missed") == 1
