@@ -24,7 +24,7 @@ LOCALES = ROOT / "bots" / "chat" / "locales"
 CODE = ("core", "bots", "api", "sandbox", "bench", "migrations", "tests", "cli.py", "demo.py", "dev.py", "doctor.py")
 CACHES = (".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 LEFTOVERS = (".venv", ".coverage", *CACHES, "aetherflow.egg-info", "build")
-MISLEADING = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+MISLEADING = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PYTHONDONTWRITEBYTECODE")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LOCK = ("--universal", "--python-version=3.11", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet", "--group=build")
 
@@ -212,7 +212,7 @@ def become(*arguments: str) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """This environment without what leads another Python astray."""
+    """This environment without what leads another Python astray, or has each process compile everything anew."""
     return {name: value for name, value in os.environ.items() if name not in MISLEADING}
 
 

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api import (
+    account_pages,
     auth,
     checkouts,
     docs,
@@ -11,6 +12,7 @@ from api import (
     generations,
     handover,
     health,
+    html,
     joining,
     models,
     openai,
@@ -18,6 +20,7 @@ from api import (
     resources,
     topups,
     wallet,
+    wallet_page,
     webhooks,
 )
 from api.frame import BodyLimit, Frame
@@ -45,7 +48,8 @@ def make_api(app: App) -> FastAPI:
     for module in (auth, joining, models, generations, pictures, wallet, topups, resources, openai, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
-    api.include_router(checkouts.router)
+    for pages in (html, checkouts, account_pages, wallet_page):
+        api.include_router(pages.router)
     # The last one added is the outermost.
     api.add_middleware(BodyLimit)
     api.add_middleware(AddressLimit, app=app)

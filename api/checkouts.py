@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api.language import WORDS, language_of
+from api.html import page, say
 from api.shown import core_of
 from core.money import format_price
 from core.payments.errors import PaymentNotFound
@@ -59,12 +59,5 @@ async def _find(request: Request, order: str) -> Payment | None:
 
 
 def _page(request: Request, said: Text, status: int = 200, *, waits: bool = False) -> HTMLResponse:
-    language = language_of(request)
-    title, words = WORDS.say(Text("payment_page.title"), language), WORDS.say(said, language)
     again = f"<meta http-equiv=refresh content={REFRESH_SECONDS}>" if waits else ""
-    head = (
-        f"<!doctype html><html lang={language}><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>{again}"
-    )
-    style = f"<title>{title}</title><link rel=stylesheet href=/static/handover.css>"
-    body = f"<main><h1>{title}</h1><p role=status>{words}</p></main></html>"
-    return HTMLResponse(head + style + body, status, HEADERS | {"Content-Language": language})
+    return page(request, Text("payment_page.title"), f"<p role=status>{say(request, said)}</p>", status, headers=HEADERS, head=again)

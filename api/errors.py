@@ -15,7 +15,7 @@ from api.language import WORDS, language_of
 from api.openai_errors import openai_error
 from api.problems import Problem
 from api.validation import is_malformed, is_other_media, read_errors
-from core.access.errors import BadAddress, BadPassword, CapReached, CodeExpired, Unauthenticated, WrongPassword
+from core.access.errors import BadAddress, BadInitData, BadPassword, CapReached, CodeExpired, Unauthenticated, WrongPassword
 from core.blobs import BlobsUnavailable
 from core.catalog import BadParameter, UnknownModel
 from core.errors import AetherflowError, Forbidden, NotFound, Refusal
@@ -42,6 +42,7 @@ STATUS: dict[type[AetherflowError], int] = {
     BadPrompt: 422,
     BadAddress: 422,
     BadPassword: 422,
+    BadInitData: 401,
     UnknownModel: 422,
     BadParameter: 422,
     BadLimit: 422,

@@ -29,10 +29,11 @@ def preferred(header: str) -> str | None:
 
 
 def language_of(request: Request) -> str:
-    """The language to answer in. `?lang=` wins, as a link may carry it; a route that knows its caller has set `state.locale`."""
+    """The language to answer in. `?lang=` wins, as a link may carry it; a page of somebody's own has set `state.chosen`, the language that
+    they chose; a route that knows its caller has set `state.locale`."""
     asked = request.query_params.get("lang", "")
-    known = getattr(request.state, "locale", None)
-    return preferred(asked) or preferred(request.headers.get("Accept-Language", "")) or known or DEFAULT
+    known, chosen = getattr(request.state, "locale", None), getattr(request.state, "chosen", None)
+    return preferred(asked) or chosen or preferred(request.headers.get("Accept-Language", "")) or known or DEFAULT
 
 
 def _weight(parameters: str) -> float:

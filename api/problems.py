@@ -8,6 +8,7 @@ OWN_STATUS: dict[str, int] = {
     "malformed": 400,
     "bad_cursor": 400,
     "method_not_allowed": 405,
+    "foreign_form": 403,
     "busy": 409,
     "too_large": 413,
     "unsupported_media": 415,

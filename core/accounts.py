@@ -13,15 +13,16 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from core.access.errors import CodeExpired, MailOff, Unauthenticated, WrongPassword
 from core.access.models import Entrance, Purpose, Wanted
-from core.access.rules import TOKEN_PREFIX, check_password, new_code, read_address
+from core.access.rules import TOKEN_PREFIX, check_password, new_code, read_address, read_init_data
 from core.access.sign import Claim, Signer
 from core.address import Address
 from core.app import OUTBOX, App, now
 from core.config import Settings
+from core.db import SECOND
 from core.errors import Misconfigured
 from core.mailbox.models import Notice
 from core.unit_of_work import UnitOfWork
-from core.users.models import MAX_NAME, Identity, User
+from core.users.models import MAX_NAME, Identity, User, locale_of
 from core.vault.keyring import keyring_file
 
 HASHES_AT_ONCE = 4
@@ -65,6 +66,13 @@ class Accounts:
         if user is None or hashed is None or not right:
             raise WrongPassword()
         return user, await self._begin(user)
+
+    async def from_telegram(self, init_data: str) -> Pair:
+        """A session of whoever opened the Mini App, who is known or new. Raises BadInitData."""
+        token = self._app.settings.telegram_token.get_secret_value()
+        number, name, language = read_init_data(init_data, token, now() // SECOND)
+        identity = Identity("telegram", number, name, number, locale_of(language))
+        return await self._begin(await self._app.run(lambda work: work.users.resolve(identity)))
 
     async def refresh(self, token: str) -> Pair:
         """The next pair. Raises Unauthenticated; when the token was used before, its session is ended as well."""

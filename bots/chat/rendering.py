@@ -12,7 +12,8 @@ MAX_LABEL = 80
 def rows_of(words: Words, reply: Reply, locale: str) -> tuple[tuple[Key, ...], ...]:
     """The buttons of a Reply, labelled."""
     return tuple(
-        tuple(Key(words.plain(each.label, locale)[:MAX_LABEL], each.action, each.url, each.style) for each in row) for row in reply.rows
+        tuple(Key(words.plain(each.label, locale)[:MAX_LABEL], each.action, each.url, each.style, each.app) for each in row)
+        for row in reply.rows
     )
 
 
@@ -49,7 +50,7 @@ def questions(words: Words, form: Form, locale: str) -> Questions:
 
 def dump(message: Message) -> dict[str, Any]:
     """A message without pictures, as the outbox keeps it."""
-    rows = [[[key.label, key.action, key.url, key.style] for key in row] for row in message.rows]
+    rows = [[[key.label, key.action, key.url, key.style, key.app] for key in row] for row in message.rows]
     bill = message.bill
     return {"text": message.text, "rows": rows, "bill": [bill.order, bill.title, bill.description, bill.amount] if bill else None}
 

@@ -12,7 +12,8 @@ MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A press comes back as an Event with `action`. `url` makes it a link instead (https, opened by the reader's browser).
+    """A press comes back as an Event with `action`. `url` makes it a link instead (https, opened by the reader's browser; with `app`
+    inside the chat where the platform can do that, which Telegram does in private chats alone).
 
     `action` is a word and its arguments, "vary 42"; at most 64 bytes, the smaller of the two platforms' limits. It is a claim, not a right:
     whoever presses is authorised again.
@@ -22,6 +23,7 @@ class Button:
     action: str = ""
     url: str | None = None
     style: Literal["primary", "secondary", "danger"] = "secondary"
+    app: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A rendered button: `label` at most 80 characters; a press comes back as an Event with `action`; or `url` makes it a link."""
+    """A rendered button: `label` at most 80 characters; a press comes back as an Event with `action`; or `url` makes it a link, `app` one that opens in the chat."""
 
     label: str
     action: str = ""
     url: str | None = None
     style: Literal["primary", "secondary", "danger"] = "secondary"
+    app: bool = False
 
 
 @dataclass(frozen=True, slots=True)

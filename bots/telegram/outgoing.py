@@ -19,6 +19,7 @@ from telegram import (
     InputMediaPhoto,
     LabeledPrice,
     LinkPreviewOptions,
+    WebAppInfo,
 )
 from telegram.constants import ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, RetryAfter, TelegramError
@@ -279,6 +280,8 @@ def _cut_plain(text: str, limit: int) -> str:
 
 def _button(key: Key) -> InlineKeyboardButton:
     style = _STYLES.get(key.style)
+    if key.url is not None and key.app:
+        return InlineKeyboardButton(key.label, web_app=WebAppInfo(key.url), style=style)
     if key.url is not None:
         return InlineKeyboardButton(key.label, url=key.url, style=style)
     return InlineKeyboardButton(key.label, callback_data=key.action, style=style)

@@ -45,6 +45,12 @@ class CodeExpired(Refusal):
     code = "code_expired"
 
 
+class BadInitData(Refusal):
+    """What should come from Telegram's Mini App does not, or is too old."""
+
+    code = "bad_init_data"
+
+
 class MailOff(Refusal):
     """This installation sends no mail, so there are no accounts by e-mail."""
 

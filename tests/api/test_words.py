@@ -142,5 +142,5 @@ def test_languages_are_weighed(header: str, language: str | None) -> None:
 
 def test_no_sentence_tells_of_a_chat_command_but_the_form() -> None:
     for code in codes():
-        if not code.startswith(("handover.", "payment_page.")):
+        if not code.startswith(("handover.", "payment_page.", "account_page.", "wallet_page.")):
             assert not re.search(r"(^|\s)/[a-z]+", WORDS._catalogs["en"].gettext(code)), code

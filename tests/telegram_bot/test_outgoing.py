@@ -8,7 +8,7 @@ from telegram.error import BadRequest, ChatMigrated, Conflict, Forbidden, Invali
 
 from bots.chat.types import Key, Message, Picture, Sender, SendFailed
 from bots.telegram.markup import cut, length, split, units
-from bots.telegram.outgoing import TelegramSender, failure
+from bots.telegram.outgoing import TelegramSender, _keyboard, failure
 from sandbox.telegram import TelegramSandbox
 from sandbox.telegram_rules import formatted
 from sandbox.telegram_trouble import FloodLimits
@@ -49,6 +49,17 @@ async def test_text_and_buttons(sandbox: TelegramSandbox, sender: TelegramSender
         [{"label": "Again", "action": "again 42", "style": "primary"}, {"label": "Report", "action": "report 42", "style": "danger"}],
         [{"label": "Site", "url": "https://example.com/a?b=1", "style": "secondary"}],
     ]
+
+
+async def test_a_page_of_ours_opens_inside_telegram(sender: TelegramSender) -> None:
+    """As a Mini App in private; the sandbox, as Telegram, takes https alone."""
+    rows = ((Key("Wallet", url="https://shop.example/app", app=True),),)
+    made = _keyboard(rows)
+    assert made is not None
+    button = made.inline_keyboard[0][0]
+    assert button.web_app is not None
+    assert (button.web_app.url, button.url) == ("https://shop.example/app", None)
+    assert await sender.send(ADA, Message("x", rows), "app")
 
 
 async def test_chinese_and_right_to_left(sandbox: TelegramSandbox, sender: TelegramSender) -> None:

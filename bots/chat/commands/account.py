@@ -12,10 +12,13 @@ async def on_start(context: Context) -> Reply:
     """Welcome by role."""
     balances = await context.work.ledger.balances([f"user:{context.user.id}:wallet"])
     known = any(balances.values())
-    rows = (
+    rows: tuple[tuple[Button, ...], ...] = (
         (Button(Text("button.help.create"), "help create", style="primary"), Button(Text("button.help.lend"), "help lend")),
         (Button(Text("button.balance"), "balance"), Button(Text("button.language"), "language")),
     )
+    wallet_page = f"{context.app.settings.public_url.rstrip('/')}/app"
+    if context.event.place.private and wallet_page.startswith("https://"):  # Telegram opens nothing else
+        rows += ((Button(Text("button.wallet"), url=wallet_page, app=True),),)
     return Reply(Text("start.back" if known else "start.new", {"name": context.user.name}), rows=rows)
 
 
