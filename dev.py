@@ -53,6 +53,12 @@ def bench(arguments: list[str]) -> None:
     become("-m", "bench", *arguments)
 
 
+def fuzz(arguments: list[str]) -> None:
+    """the API's description against many made-up requests, for as long as it takes"""
+    prepare("dev")
+    call("-m", "pytest", "tests/api/test_contract.py", "-n", "2", *arguments, AETHERFLOW_TEST_EXAMPLES="300")
+
+
 def test(arguments: list[str]) -> None:
     """every test, with the coverage gate; or those that the arguments name"""
     prepare("dev")
@@ -105,7 +111,7 @@ def clean(_arguments: list[str]) -> None:
             shutil.rmtree(cache, ignore_errors=True)
 
 
-TARGETS = (demo, test, sandbox, check, bench, run, lock, clean)
+TARGETS = (demo, test, sandbox, check, bench, fuzz, run, lock, clean)
 
 
 def prepare(requirements: str) -> None:

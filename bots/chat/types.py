@@ -150,7 +150,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A rendered button: `label` at most 80 characters; a press comes back as an Event with `action`; or `url` makes it a link, `app` one that opens in the chat."""
+    """A rendered button: `label` at most 80 characters; a press comes back as an Event with `action`; or `url` makes it a link,
+    `app` one that opens in the chat."""
 
     label: str
     action: str = ""

@@ -2,6 +2,7 @@
 one that the document describes."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +18,8 @@ from schemathesis.specs.openapi import checks
 from api.description import describe
 from tests.api.stage import served_stage
 
-EXAMPLES = 10
-"""Requests of each kind, allowed and not allowed, for each operation."""
+EXAMPLES = int(os.environ.get("AETHERFLOW_TEST_EXAMPLES", "10"))
+"""Requests of each kind, allowed and not allowed, with a token and without, for each operation. `make fuzz` asks for many."""
 NO_MISTAKE: CheckFunction = schemathesis.checks.not_a_server_error
 CONFORMS: list[CheckFunction] = [
     checks.status_code_conformance,
@@ -31,7 +32,7 @@ WAITS = "POST /v1/images/generations"
 """Nobody makes its pictures here, so it answers 504, as it says it does."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(12 * max(10, EXAMPLES))
 async def test_every_operation_keeps_to_its_description(database_url: str, tmp_path: Path) -> None:
     many: dict[str, Any] = {"requests_per_user": 100_000, "requests_per_address": 100_000, "queued_per_user": 10}
     async with served_stage(database_url, tmp_path, openai_wait_seconds=0.01, **many) as served:
@@ -52,11 +53,12 @@ def _ask_everything(document: dict[str, Any], url: str, token: str) -> dict[str,
         asked[operation.label] = 0
         takes = [*operation.iter_parameters(), *operation.body]
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE) if takes else (GenerationMode.POSITIVE,):
-            _asking(operation.as_strategy(generation_mode=mode), url, token, asked)()
+            _asking(operation.as_strategy(generation_mode=mode), url, {"Authorization": f"Bearer {token}"}, asked)()
+        _asking(operation.as_strategy(generation_mode=GenerationMode.POSITIVE), url, {}, asked)()
     return asked
 
 
-def _asking(cases: Any, url: str, token: str, asked: dict[str, int]) -> Callable[[], None]:
+def _asking(cases: Any, url: str, headers: dict[str, str], asked: dict[str, int]) -> Callable[[], None]:
     @given(case=cases)
     @settings(
         max_examples=EXAMPLES, database=None, deadline=None, phases=[Phase.explicit, Phase.generate],
@@ -64,7 +66,7 @@ def _asking(cases: Any, url: str, token: str, asked: dict[str, int]) -> Callable
     )  # fmt: skip
     def ask(case: Any) -> None:
         label = case.operation.label
-        response = case.call(base_url=url, headers={"Authorization": f"Bearer {token}"})
+        response = case.call(base_url=url, headers=headers)
         case.validate_response(response, checks=CONFORMS if label == WAITS else [NO_MISTAKE, *CONFORMS])
         assert response.status_code < 500 or (label, response.status_code) == (WAITS, 504), response.text
         asked[label] += 1
