@@ -17,6 +17,7 @@ from api import (
     models,
     openai,
     pictures,
+    presets,
     resources,
     topups,
     wallet,
@@ -45,7 +46,7 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    for module in (auth, joining, models, generations, pictures, wallet, topups, resources, openai, health, handover, docs):
+    for module in (auth, joining, models, generations, presets, pictures, wallet, topups, resources, openai, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
     for pages in (html, checkouts, account_pages, wallet_page):

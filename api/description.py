@@ -12,6 +12,7 @@ TAGS = [
     {"name": "catalog", "description": "What is on sale, at which price."},
     {"name": "generations", "description": "Ordering pictures and getting them."},
     {"name": "wallet", "description": "Credits: balances, statement, payments."},
+    {"name": "presets", "description": "Templates of prompts, and publishing them."},
     {"name": "resources", "description": "Lending keys."},
     {
         "name": "OpenAI-compatible",

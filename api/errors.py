@@ -24,6 +24,7 @@ from core.joining.errors import JoinCodeExpired
 from core.ledger.errors import InsufficientCredits, KeyReused
 from core.money import format_credits
 from core.payments.rails.base import BadSignature, RailError
+from core.presets.errors import BadPreset, BadPresetField
 from core.resources.errors import BadLimit, KeyOfAnother, LinkExpired, NotAKey
 from core.words import Amount, Text
 
@@ -46,6 +47,8 @@ STATUS: dict[type[AetherflowError], int] = {
     UnknownModel: 422,
     BadParameter: 422,
     BadLimit: 422,
+    BadPreset: 422,
+    BadPresetField: 422,
     NotAKey: 422,
     KeyOfAnother: 422,
     KeyReused: 422,
@@ -78,6 +81,8 @@ def sentence_of(error: AetherflowError) -> Text:
     facts = {name: Amount(value) if name in AMOUNTS else value for name, value in error.facts.items()}
     code = f"error.{error.code}"
     if error.code == "bad_prompt":
+        code += f".{facts['problem']}"
+    if error.code == "bad_preset":
         code += f".{facts['problem']}"
     if error.code == "bad_parameter" and not facts["allowed"]:
         code += ".unsupported"

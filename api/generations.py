@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -19,6 +20,8 @@ from core.generations.errors import NotDelivered
 from core.generations.models import Generation, Order, Parameters, State, Wish
 from core.generations.pages import page
 from core.money import format_credits
+from core.presets.models import MAX_FIELDS, MAX_VALUE, Preset
+from core.presets.rules import PREFIX, filled
 from core.words import Text
 
 router = APIRouter(tags=["generations"])
@@ -44,6 +47,10 @@ class GenerationAsked(Asked):
     style: str | None = Field(None, max_length=40)
     quality: str | None = Field(None, max_length=40)
     strength: int | None = Field(None, ge=0, le=100, description="How far an edit may move away from its source.")
+    preset: str | None = Field(None, min_length=1, max_length=64, description="A preset of GET /presets; `prompt` is its first field.")
+    fields: dict[str, Annotated[str, Field(max_length=MAX_VALUE)]] = Field(
+        default_factory=dict, max_length=MAX_FIELDS, description="Values of the preset's fields.", examples=[{"place": "the moon"}]
+    )
 
 
 class Picture(Shown):
@@ -200,16 +207,38 @@ def show(generation: Generation, place: int | None = None) -> GenerationShown:
 
 
 async def _order(app: App, caller: Caller, asked: GenerationAsked, order_key: str) -> Answer:
-    parameters = Parameters(asked.ratio, asked.seed, asked.negative, asked.style, asked.quality, asked.strength)
-    source = None
+    wish = Wish(asked.prompt, asked.model, asked.operation, _parameters(asked))
+    if asked.preset is not None:
+        async with app.read() as work:
+            preset = await work.presets.find(asked.preset)
+        wish = _with_preset(wish, asked, preset)
     if asked.parent is not None:
         async with app.read() as work:
             parent = await work.generations.get(asked.parent, caller.user.id)
         if parent.blob is None or parent.state is not State.DELIVERED:
             raise NotDelivered(generation=parent.id, state=parent.state)
-        source = parent.blob
-    wish, price = app.price(Wish(asked.prompt, asked.model, asked.operation, parameters, source, asked.parent))
-    submitted = await app.submit(Order(order_key, caller.user.id, wish, price, token_id=caller.token_id))
+        wish = replace(wish, source_blob=parent.blob, parent_id=parent.id, preset_id=wish.preset_id or parent.preset_id)
+    checked, price = app.price(wish)
+    submitted = await app.submit(Order(order_key, caller.user.id, checked, price, token_id=caller.token_id))
     generation = submitted.generation
     headers = {"Location": f"/generations/{generation.id}"}
     return Answer(202, show(generation).model_dump_json().encode(), headers)
+
+
+def _parameters(asked: GenerationAsked) -> Parameters:
+    return Parameters(asked.ratio, asked.seed, asked.negative, asked.style, asked.quality, asked.strength)
+
+
+def _with_preset(wish: Wish, asked: GenerationAsked, preset: Preset) -> Wish:
+    """The wish with the preset's prompt and settings; what the request names itself wins. Raises BadPresetField."""
+    options = filled(preset, {"prompt": asked.prompt} | {PREFIX + name: value for name, value in asked.fields.items()})
+    named = asked.model_fields_set
+    parameters = Parameters(
+        ratio=asked.ratio if "ratio" in named else options.get("ar", asked.ratio),
+        seed=asked.seed if asked.seed is not None or not options.get("seed", "").isdecimal() else int(options["seed"]),
+        negative=asked.negative or options.get("no", ""),
+        style=asked.style or options.get("style"),
+        quality=asked.quality or options.get("quality"),
+        strength=asked.strength,
+    )
+    return replace(wish, prompt=options["prompt"], model=asked.model or options.get("model"), parameters=parameters, preset_id=preset.id)

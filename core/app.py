@@ -92,7 +92,12 @@ class App:
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._settle_rules = SettleRules(
-            settings.miner_percent, settings.earnings_hold_hours * HOUR, settings.tries_per_generation, catalog
+            settings.miner_percent,
+            settings.earnings_hold_hours * HOUR,
+            settings.tries_per_generation,
+            catalog,
+            settings.royalty_percent,
+            settings.royalties_per_day,
         )
 
     @staticmethod
@@ -268,4 +273,5 @@ async def open_app(settings: Settings, providers: Mapping[str, Provider], rails:
         app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {})
         stack.push_async_callback(app.close)
         await app._make_admins()  # noqa: SLF001  # its own factory
+        await app.run(lambda work: work.presets.load_starters())
         yield app

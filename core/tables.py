@@ -9,6 +9,7 @@ from core.idempotency import models as idempotency
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
 from core.payments import models as payments
+from core.presets import models as presets
 from core.resources import models as resources
 from core.users import models as users
 from core.vault import models as vault
@@ -23,6 +24,7 @@ __all__ = [
     "mailbox",
     "metadata",
     "payments",
+    "presets",
     "resources",
     "users",
     "vault",

@@ -26,6 +26,7 @@ FEATURE_FILES = {"__init__", "models", "rules", "service", "errors"}
 """What every feature folder of core may hold, and nothing else but …"""
 VERBS = {
     "sign",
+    "reward",
     "submit",
     "claim",
     "settle",

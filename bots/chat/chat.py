@@ -10,6 +10,7 @@ import bots.chat.commands.account
 import bots.chat.commands.disputes
 import bots.chat.commands.imagine
 import bots.chat.commands.link
+import bots.chat.commands.presets
 import bots.chat.commands.resources
 import bots.chat.commands.topup
 import bots.chat.commands.wallet  # noqa: F401  # importing declares their commands
@@ -202,7 +203,11 @@ class Chat:
         await self.app.hints.wake(OUTBOX)
 
     async def complete(self, event: Event, option: str, typed: str) -> list[tuple[str, str]]:
-        """See ChatPort: models with their prices, styles of the chosen model."""
+        """See ChatPort: models with their prices, styles of the chosen model, presets by what is in their name, title or tags."""
+        if option == "preset":
+            async with self.app.read() as work:
+                presets = await work.presets.search(typed.split(), limit=25)
+            return [(each.name, f"{each.name} · {each.title}"[:100]) for each in presets]
         sale = self.app.catalog.sale(self.app.today())
         locale = locale_of(event.person.language)
         if option == "model":

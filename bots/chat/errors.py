@@ -21,6 +21,8 @@ def explain(error: AetherflowError) -> Reply:
         facts["state"] = Text(f"resource.state.{error.facts['state']}")
     if error.code in ("not_waiting", "not_delivered"):
         facts["state"] = Text(f"state.{error.facts['state']}")
+    if error.code == "bad_preset":
+        code += f".{error.facts['problem']}"
     if error.code == "rail_off":
         facts["open"] = [Text(f"rail.{each}") for each in error.facts["open"]]
     if error.code == "not_payable":

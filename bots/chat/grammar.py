@@ -5,15 +5,16 @@ from collections.abc import Mapping
 
 from core.catalog import BadParameter
 from core.generations.models import Parameters, Wish
+from core.presets.rules import PREFIX
 
-FLAGS = ("ar", "model", "seed", "no", "style", "quality")
+FLAGS = ("ar", "model", "seed", "no", "style", "quality", "preset")
 ALIASES = {"aspect": "ar", "ratio": "ar", "m": "model", "negative": "no"}
 
 
 def parse(argument: str) -> dict[str, str]:
     """`a red fox --ar 16:9 --no "text"` as options with the prompt. Raises BadParameter for an unknown flag, or one without its value.
 
-    Long dashes, which phones write by themselves, count as two hyphens.
+    Long dashes, which phones write by themselves, count as two hyphens. `--preset name place="the moon"` gives a preset's fields as well.
     """
     start = min((place for dash in ("--", "—", "–") if (place := _flag_at(argument, dash)) >= 0), default=len(argument))
     options = {"prompt": argument[:start].strip()}
@@ -32,11 +33,33 @@ def parse(argument: str) -> dict[str, str]:
             if flag not in FLAGS:
                 raise BadParameter(flag=name[:20], value="", allowed=[f"--{each}" for each in FLAGS], model="")
             options[flag] = value
+        elif flag == "preset" and "=" in word:
+            options |= field_of(word)
         elif flag is not None:
             options[flag] = f"{options[flag]} {word}".strip()
     if flag is not None and not options[flag]:
         raise BadParameter(flag=flag, value="", allowed=[f"--{flag} …"], model="")
     return options
+
+
+def fields_in(text: str) -> dict[str, str]:
+    """`place="the moon" light=dim` as options, for where fields are written apart. Raises BadParameter."""
+    try:
+        words = shlex.split(text.replace("“", '"').replace("”", '"'))
+    except ValueError:
+        words = [""]
+    found: dict[str, str] = {}
+    for word in words:
+        if "=" not in word:
+            raise BadParameter(flag="fields", value=text[:40], allowed=['name="…"'], model="")
+        found |= field_of(word)
+    return found
+
+
+def field_of(word: str) -> dict[str, str]:
+    """`place=the moon` as an option of a preset's field."""
+    name, _, value = word.partition("=")
+    return {f"{PREFIX}{name.strip().lower()[:40]}": value}
 
 
 def _flag_at(text: str, dash: str) -> int:

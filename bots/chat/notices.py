@@ -47,6 +47,11 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         dispute = await work.disputes.get(int(delivery.body["dispute"]))
         reader = await work.users.get(int(delivery.body["reader"]))
         return Wording(await bundle(work, dispute) if delivery.kind == "bundle" else told(dispute, delivery), reader.locale)
+    if delivery.kind == "preset_report":
+        reader = await work.users.get(int(delivery.body["reader"]))
+        name = str(delivery.body["preset"])
+        rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)
+        return Wording(Reply(Text("preset.report", {"name": name, "n": delivery.body["count"]}), rows=rows), reader.locale)
     if delivery.kind == "joined":
         kept = await work.users.get(int(delivery.body["user"]))
         known = await work.users.identities(kept.id)

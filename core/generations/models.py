@@ -44,6 +44,7 @@ generations = Table(
     Column("community_id", Id),
     Column("token_id", Id),  # the API token that asked, whose spending cap counts it
     Column("parent_id", Id, ForeignKey("generations.id")),
+    Column("preset_id", Id),  # the version of a preset that it was made with, or what it was remixed from was
     Column("lane", String(16), nullable=False, server_default="normal"),
     Column("payer", String(64), nullable=False),
     Column("model", String(64), nullable=False),
@@ -137,6 +138,7 @@ class Wish:
     parameters: Parameters = Parameters()
     source_blob: str | None = None
     parent_id: int | None = None
+    preset_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ class Generation:
     key: str
     user_id: int
     parent_id: int | None
+    preset_id: int | None
     model: str
     operation: str
     prompt: str

@@ -20,8 +20,8 @@ PAGE = 10
 COLUMNS = tuple(
     generations.c[name]
     for name in (
-        "id", "key", "user_id", "parent_id", "model", "operation", "prompt", "parameters", "source_blob", "held", "paid", "state",
-        "turn", "fence", "created_at", "deadline", "finished_at", "reason", "blob", "media_type", "width", "height", "seed",
+        "id", "key", "user_id", "parent_id", "preset_id", "model", "operation", "prompt", "parameters", "source_blob", "held", "paid",
+        "state", "turn", "fence", "created_at", "deadline", "finished_at", "reason", "blob", "media_type", "width", "height", "seed",
         "payer", "platform", "chat",
     )
 )  # fmt: skip

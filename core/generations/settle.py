@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.catalog import Catalog
 from core.db import SECOND
 from core.generations.models import Generation, Lease, OutcomeKind, Settlement, State, attempts, generations
+from core.generations.reward import Royalties, royalties_of
 from core.generations.rules import split_price, tries_left
 from core.generations.service import COLUMNS, read
 from core.generations.submit import hold_key
@@ -41,12 +42,15 @@ class _Book:
 
 @dataclass(frozen=True, slots=True)
 class SettleRules:
-    """The settings that settling needs. `hold` in microseconds: how long earnings stay pending."""
+    """The settings that settling needs. `hold` in microseconds: how long earnings stay pending. `royalties_per_day`: pictures of one
+    creator for which one author earns."""
 
     miner_percent: int
     hold: int
     tries: int
     catalog: Catalog
+    royalty_percent: int = 0
+    royalties_per_day: int = 0
 
 
 async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlement], *, now: int, rules: SettleRules) -> list[bool]:
@@ -56,6 +60,7 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
     """
     open_attempts = await _lock_attempts(connection, [each.lease for each in settlements])
     rows = await _lock_generations(connection, [each.lease.generation.id for each in settlements])
+    royalties = await royalties_of(connection, rows.values(), now, rules.royalties_per_day)
     lent = await Resources(connection, now).lock(sorted({each.lease.resource_id for each in settlements}))
     healths = {id_: each.health for id_, each in lent.items()}
     back: dict[int, dict[str, int]] = {}
@@ -75,7 +80,7 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
             missing.append(lease)
         row = rows[lease.generation.id]
         assert row["state"] == State.RUNNING and row["fence"] == lease.fence, row["id"]
-        _decide(book, settlement, row, now, rules)
+        _decide(book, settlement, row, now, rules, royalties)
     await _write(connection, book, now)
     changes = [{"row": id_, **used, **health_values(healths[id_])} for id_, used in sorted(back.items())]
     if changes:
@@ -86,10 +91,11 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
     return answers
 
 
-def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rules: SettleRules) -> None:
+def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rules: SettleRules, royalties: Royalties) -> None:
     lease, generation = settlement.lease, read(row)
     if settlement.kind is OutcomeKind.DELIVERED:
-        shares = split_price(lease.price, lease.owner_id, rules.miner_percent)
+        author = royalties.author(generation)
+        shares = split_price(lease.price, lease.owner_id, rules.miner_percent, author, rules.royalty_percent)
         book.steps.append(Capture(f"capture:{generation.id}", hold_key(generation.key), shares))
         book.generations.append(
             _change(

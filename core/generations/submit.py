@@ -133,6 +133,7 @@ def _row(order: Order, payer: str, turn: int, now: int, minutes: int) -> dict[st
         "community_id": order.community_id,
         "token_id": order.token_id,
         "parent_id": wish.parent_id,
+        "preset_id": wish.preset_id,
         "payer": payer,
         "model": wish.model,
         "operation": wish.operation,

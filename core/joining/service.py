@@ -22,6 +22,7 @@ from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
 from core.payments.models import payments
+from core.presets.models import presets
 from core.resources.models import resources
 from core.users.errors import Frozen
 from core.users.models import Role, User, identities, users
@@ -30,7 +31,9 @@ from core.users.service import Users
 ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 """What codes are made of: no character that is taken for another."""
 CODE_LENGTH = 10
-MOVED: tuple[Column[int], ...] = (identities.c.user_id, resources.c.owner_id, generations.c.user_id, payments.c.user_id, disputes.c.user_id)
+MOVED: tuple[Column[int], ...] = (
+    identities.c.user_id, resources.c.owner_id, generations.c.user_id, payments.c.user_id, disputes.c.user_id, presets.c.author_id,
+)  # fmt: skip
 """What belongs to a user and goes with them."""
 PURSES = (wallet, earnings, debt)
 COLLECT_BATCH = 200

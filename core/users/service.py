@@ -11,6 +11,8 @@ from core.address import Address
 from core.users.errors import UserNotFound
 from core.users.models import MAX_NAME, Identity, Role, User, identities, users
 
+MAX_ADMINS = 50
+"""Admins that are told of something."""
 _USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
 
 
@@ -71,6 +73,11 @@ class Users:
     async def add_role(self, user_id: int, role: Role) -> None:
         """Adds a role."""
         await self._connection.execute(update(users).where(users.c.id == user_id).values(roles=users.c.roles.op("|")(int(role))))
+
+    async def admins(self) -> list[int]:
+        """The platform's admins."""
+        query = select(users.c.id).where(users.c.roles.op("&")(int(Role.ADMIN)) != 0, users.c.frozen.is_(False)).order_by(users.c.id)
+        return list(await self._connection.scalars(query.limit(MAX_ADMINS)))
 
     async def freeze(self, user_id: int, frozen: bool) -> None:
         """Freezes a user, or lifts it."""

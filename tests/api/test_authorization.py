@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from core.access.models import Scope
+from core.presets.models import Draft
 from core.users.models import Role, User
 from tests.api.stage import Served, served_stage
 
@@ -43,6 +44,7 @@ class Rule:
 
 WHO = {"email": "ada@example.org", "password": "a long sentence"}
 SESSION, ANY = "a session", "any token"
+PRESET = {"name": "neon-shoe", "title": "Neon", "template": "neon {subject}"}
 PROMPT, LEND = {"prompt": "a fox"}, {"provider": "stability", "attested_rule": "2025-07-31"}
 RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Rule(200),
@@ -96,6 +98,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/generations/{number}"): Rule(200, "generations:read", others=404),
     ("GET", "/generations/{number}/image"): Rule(409, "generations:read", others=404),
     ("POST", "/generations/{number}/cancel"): Rule(200, "generate", others=404),
+    ("GET", "/presets"): Rule(200, "generate"),
+    ("GET", "/presets/{name}"): Rule(404, "generate"),
+    ("POST", "/presets"): Rule(409, "presets", frozen=403, body=PRESET),  # an admin took it down
+    ("POST", "/presets/{name}/withdraw"): Rule(404, "presets"),
     ("GET", "/resources"): Rule(200, "resources", as_miner=True),
     ("POST", "/resources"): Rule(201, "resources", frozen=403, body=LEND, as_miner=True),
     ("POST", "/resources/{number}/handover"): Rule(201, "resources", others=404, frozen=403, as_miner=True),
@@ -127,7 +133,9 @@ class Cast:
         user = {"owner": owner, "frozen": owner, "scopeless": owner}.get(actor) or self.people.get(actor)
         scopes = sorted(SCOPES - {rule.scope or ""}) if actor == "scopeless" else sorted(SCOPES)
         headers = {} if user is None else {"Authorization": f"Bearer {await self._token(user, rule, actor, scopes)}"}
-        filled = path.format(number=2 if actor == "frozen" else 1, token="unknown", signed="unknown", order="unknown", model="core")
+        filled = path.format(
+            number=2 if actor == "frozen" else 1, token="unknown", signed="unknown", order="unknown", model="core", name="unknown"
+        )
         return (await self.client.request(method, filled, headers=headers, json=rule.body)).status_code
 
     async def _token(self, user: User, rule: Rule, actor: str, scopes: list[Scope]) -> str:
@@ -148,6 +156,8 @@ async def cast(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Cast]:
         await stage.submit("one", "two")
         other, admin = await stage.person("other"), await stage.person("admin")
         await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
+        await stage.app.run(lambda work: work.presets.publish(Draft(**PRESET), other.id, 20))
+        await stage.app.run(lambda work: work.presets.freeze("neon-shoe"))
         yield Cast(served, client, {"other": other, "admin": admin})
 
 

@@ -143,3 +143,24 @@ async def test_a_cursor_is_good_for_its_list_and_reader_alone(served_once: Serve
         ):
             refused = await reader.get(path)
             assert (refused.status_code, refused.json()["type"]) == (400, "urn:aetherflow:bad_cursor"), path
+
+
+async def test_a_preset_makes_the_prompt(served: Served) -> None:
+    """What the request names itself wins over the preset's settings; a remix keeps the preset."""
+    async with served.client() as client, served.working():
+        wrong = await client.post("/generations", json={"preset": "logo-mark"})
+        assert (wrong.status_code, wrong.json()["type"]) == (422, "urn:aetherflow:bad_preset_field")
+        unknown = await client.post("/generations", json={"preset": "nothing", "prompt": "x"})
+        assert unknown.status_code == 404
+        asked = {"preset": "travel-poster", "prompt": "Mars", "fields": {"season": "dust storm"}, "ratio": "16:9"}
+        made = (await client.post("/generations", json=asked)).json()
+        assert made["prompt"].startswith("vintage travel poster of Mars, dust storm")
+        assert made["ratio"] == "16:9"
+        plain = (await client.post("/generations", json={"preset": "travel-poster", "prompt": "Mars"})).json()
+        assert plain["ratio"] == "2:3"
+        listed = (await client.get("/presets", params={"search": "poster", "limit": 1})).json()
+        assert [each["name"] for each in listed["data"]] == ["travel-poster"]
+        mine = {"name": "neon-shoe", "title": "Neon", "template": "neon {subject}", "defaults": {"subject": "shoe"}}
+        assert (await client.post("/presets", json=mine)).json()["fields"] == ["subject"]
+        assert (await client.post("/presets", json=mine | {"options": {"image": "x"}})).status_code == 422
+        assert (await client.post("/presets/neon-shoe/withdraw")).status_code == 204

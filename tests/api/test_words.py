@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 VARIANTS = {
     "bad_prompt": ["bad_prompt.empty", "bad_prompt.long", "bad_prompt.control"],
     "bad_parameter": ["bad_parameter", "bad_parameter.unsupported"],
+    "bad_preset": [f"bad_preset.{each}" for each in ("name", "title", "long", "fields", "braces", "tags", "option")],
 }
 """Codes that are said in more than one way."""
 FILLED_IN = {"bad_prompt": {"flag"}, "bad_prompt.empty": {"flag"}, "bad_prompt.long": {"flag"}, "bad_prompt.control": {"flag"}}
@@ -109,7 +110,7 @@ def test_where_an_error_is_raised_its_facts_fill_the_sentence() -> None:
 def variants_of(call: ast.Call, code: str) -> list[str]:
     """The sentences that this very call may need."""
     problems = [word.value.value for word in call.keywords if word.arg == "problem" and isinstance(word.value, ast.Constant)]
-    return [f"{code}.{problems[0]!s}"] if code == "bad_prompt" and problems else VARIANTS.get(code, [code])
+    return [f"{code}.{problems[0]!s}"] if code in ("bad_prompt", "bad_preset") and problems else VARIANTS.get(code, [code])
 
 
 def request(**headers: str) -> Request:

@@ -64,6 +64,10 @@ class Desk:
         """The answer to a pressed button."""
         return await self.says(who, action=action)
 
+    async def press_form(self, action: str, answers: dict[str, str], who: str = "ada") -> Answer:
+        """The answer to a sent form."""
+        return await self.says(who, action=action, answers=answers)
+
     async def lent(self, key: str = KEY) -> Resource:
         """A listed resource of the person."""
         return await self.stage.lend(key, self.user)
@@ -106,7 +110,7 @@ def sentence(answer: Answer) -> str:
 
 def readable(answer: Answer, locale: str) -> None:
     """A sentence in that language and no other, whatever is quoted in it."""
-    words = re.sub(r"<code>.*?</code>", "", answer.message.text if answer.message else answer.toast or "", flags=re.DOTALL)
+    words = re.sub(r"<(code|i)>.*?</\1>", "", answer.message.text if answer.message else answer.toast or "", flags=re.DOTALL)
     assert bool(re.search(r"[\u4e00-\u9fff]", words)) is (locale == "zh"), words
     if locale == "zh":
         assert not re.search(r"[A-Za-z']+(?: [A-Za-z']+){2,}", words), words

@@ -12,6 +12,7 @@ from bots.chat.registry import REGISTRY
 from bots.chat.types import Answer
 from core.disputes.models import Kind
 from core.ledger.models import wallet
+from core.presets.models import Draft
 from core.users.models import Identity, Role
 from core.worker import Worker
 from tests.chat.desk import KEY, OTHER, Desk, seated, sentence
@@ -63,6 +64,7 @@ COMMANDS: dict[str, tuple[str, Rule]] = {
     "link": ("", Rule(admin="admin_apart")),
     "dispute": ("{delivered}", MINE),
     "disputes": ("", ADMINS),
+    "preset": ("", Rule()),
 }
 ACTIONS: dict[str, Rule] = {
     "help lend": OPEN,
@@ -83,6 +85,16 @@ ACTIONS: dict[str, Rule] = {
     "disputes": ADMINS,
     "verdict {dispute} refund": ADMINS,
     "decide {dispute} refund": Rule(owner="admins_only", admin="reason_needed"),
+    "presets -": Rule(),
+    "preset logo-mark": Rule(),
+    "use_preset logo-mark": Rule(),
+    "fill logo-mark": Rule(owner="bad_preset_field"),
+    "publish": Rule(),
+    "publish_preset": Rule(owner="bad_preset.name"),
+    "unlist neon-shoe yes": Rule(others="preset_not_found"),
+    "report_preset neon-shoe": Rule(),
+    "freeze_preset neon-shoe": ADMINS,
+    "frozen_preset neon-shoe": Rule(owner="admins_only", admin="reason_needed"),
     "lend stability": Rule(),
     "leave": Rule(),
     "attest stability 2025-07-31": Rule(),
@@ -114,6 +126,8 @@ async def cast(desk: Desk) -> dict[str, int]:
     dispute = await app.run(lambda work: work.disputes.open(disputed.id, desk.user, Kind.OTHER))
     mine = await stage.lend(KEY, desk.user)
     (waiting,) = await stage.submit("three", user=desk.user)
+    draft = Draft("neon-shoe", "Neon shoe", "a neon {subject}")
+    await app.run(lambda work: work.presets.publish(draft, desk.user.id, 20))
     for name, role in (("miner", Role.MINER), ("admin", Role.ADMIN), ("other", Role.CREATOR)):
         user = await app.run(lambda work, n=name: work.users.resolve(Identity("telegram", n, n, n, "en")))  # type: ignore[misc]  # a default
         await app.run(lambda work, u=user.id, r=role: work.users.add_role(u, r))  # type: ignore[misc]  # as above
@@ -133,7 +147,7 @@ def patterns() -> list[tuple[str, re.Pattern[str]]]:
     text = (SENTENCES / "en" / "LC_MESSAGES" / "aetherflow.po").read_text(encoding="utf-8")
     found = []
     for code, said in re.findall(r'^msgid "error\.([a-z_.]+)"\nmsgstr "(.*)"$', text, re.MULTILINE):
-        parts = re.split(r"\{\w+\}", re.sub(r"</?(?:b|i|code)>", "", said).replace("\\n", "\n"))
+        parts = re.split(r"\{\w+\}", re.sub(r"</?(?:b|i|code)>", "", said).replace("\\n", "\n").replace('\\"', '"'))
         found.append((code, re.compile(".*".join(map(re.escape, parts)), re.DOTALL)))
     return found
 

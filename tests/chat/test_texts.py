@@ -20,6 +20,8 @@ from core.resources.models import HealthState, Scope
 from core.resources.models import State as ResourceState
 from core.words import LOCALES, Amount, Text, Words
 
+PARTS = {"bad_prompt": "empty", "bad_preset": "name"}
+"""Codes that are worded by what is wrong."""
 FOLDER = Path(__file__).parents[2] / "bots" / "chat"
 
 
@@ -41,7 +43,7 @@ def _codes() -> set[str]:
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
-        found.add(f"error.{kind.code}" if kind.code != "bad_prompt" else "error.bad_prompt.empty")
+        found.add(f"error.{kind.code}" if kind.code not in PARTS else f"error.{kind.code}.{PARTS[kind.code]}")
     return found
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from bots.chat.grammar import parse, wish_of
+from bots.chat.grammar import fields_in, parse, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Option, Reply
 from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation, Order, Parameters, Wish
+from core.presets.rules import filled
 from core.words import Text
 
 VARY_STRENGTH = 60
@@ -24,13 +25,19 @@ VARY_STRENGTH = 60
     Option("no", max_length=MAX_PROMPT),
     Option("seed", kind="integer", minimum=0, maximum=MAX_SEED),
     Option("image", kind="picture"),
+    Option("preset", complete=True),
+    Option("fields", max_length=MAX_PROMPT),
     alone=True,
 )
 async def on_imagine(context: Context) -> Order:
-    """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter."""
+    """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter, PresetNotFound, BadPresetField."""
     event = context.event
     options = event.options or parse(event.argument)
-    order = _order(context, wish_of(options, edits=event.attachment is not None))
+    preset = await context.work.presets.find(options["preset"]) if options.get("preset") else None
+    if preset is not None:
+        options = filled(preset, options | (fields_in(options["fields"]) if options.get("fields") else {}))
+    wish = wish_of(options, edits=event.attachment is not None)
+    order = _order(context, replace(wish, preset_id=preset.id if preset else None))
     if event.attachment is None:
         return order
     blob = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
@@ -42,7 +49,7 @@ async def on_again(context: Context) -> Order:
     """The same wish once more, with another seed."""
     found = await _shown(context)
     parameters = replace(found.parameters, seed=None)
-    return _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id))
+    return _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
 
 
 @action("vary", alone=True)
@@ -52,7 +59,7 @@ async def on_vary(context: Context) -> Order:
     model = context.app.catalog.models.get(found.model)
     same = found.model if model and "edit" in model.operations else None
     parameters = Parameters(strength=VARY_STRENGTH)
-    return _order(context, Wish(_prompt(found), same, "edit", parameters, found.blob, found.id))
+    return _order(context, Wish(_prompt(found), same, "edit", parameters, found.blob, found.id, found.preset_id))
 
 
 @action("upscale", alone=True)
