@@ -44,7 +44,7 @@ class Rule:
 
 WHO = {"email": "ada@example.org", "password": "a long sentence"}
 SESSION, ANY = "a session", "any token"
-PRESET = {"name": "neon-shoe", "title": "Neon", "template": "neon {subject}"}
+PRESET: dict[str, Any] = {"name": "neon-shoe", "title": "Neon", "template": "neon {subject}"}
 PROMPT, LEND = {"prompt": "a fox"}, {"provider": "stability", "attested_rule": "2025-07-31"}
 RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Rule(200),
