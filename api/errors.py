@@ -24,6 +24,7 @@ from core.joining.errors import JoinCodeExpired
 from core.ledger.errors import InsufficientCredits, KeyReused
 from core.money import format_credits
 from core.payments.rails.base import BadSignature, RailError
+from core.pools.errors import PoolCap, PoolEmpty
 from core.presets.errors import BadPreset, BadPresetField
 from core.resources.errors import BadLimit, KeyOfAnother, LinkExpired, NotAKey
 from core.words import Amount, Text
@@ -32,6 +33,8 @@ STATUS: dict[type[AetherflowError], int] = {
     Unauthenticated: 401,
     WrongPassword: 401,
     CapReached: 402,
+    PoolCap: 402,
+    PoolEmpty: 402,
     InsufficientCredits: 402,
     BadSignature: 403,
     Forbidden: 403,

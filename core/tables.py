@@ -9,6 +9,7 @@ from core.idempotency import models as idempotency
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
 from core.payments import models as payments
+from core.pools import models as pools
 from core.presets import models as presets
 from core.resources import models as resources
 from core.users import models as users
@@ -24,6 +25,7 @@ __all__ = [
     "mailbox",
     "metadata",
     "payments",
+    "pools",
     "presets",
     "resources",
     "users",

@@ -11,6 +11,7 @@ from core.joining.service import Joining
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.payments.service import Payments
+from core.pools.service import Pools
 from core.presets.service import Presets
 from core.resources.service import Resources
 from core.users.service import Users
@@ -32,5 +33,6 @@ class UnitOfWork:
         self.generations = Generations(connection, now)
         self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)
+        self.pools = Pools(connection, now)
         self.presets = Presets(connection, now)
         self.joining = Joining(connection, now)

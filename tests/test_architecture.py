@@ -27,6 +27,7 @@ FEATURE_FILES = {"__init__", "models", "rules", "service", "errors"}
 VERBS = {
     "sign",
     "reward",
+    "spend",
     "submit",
     "claim",
     "settle",

@@ -10,6 +10,7 @@ import bots.chat.commands.account
 import bots.chat.commands.disputes
 import bots.chat.commands.imagine
 import bots.chat.commands.link
+import bots.chat.commands.pools
 import bots.chat.commands.presets
 import bots.chat.commands.resources
 import bots.chat.commands.topup

@@ -27,6 +27,15 @@ def explain(error: AetherflowError) -> Reply:
         facts["open"] = [Text(f"rail.{each}") for each in error.facts["open"]]
     if error.code == "not_payable":
         facts["state"] = Text(f"payment.state.{error.facts['state']}")
+    if error.code == "pool_cap":
+        code += f".{error.facts['cap']}"
+    if error.code == "pool_closed":
+        code += f".{error.facts['why']}"
+    if error.code == "bad_policy":
+        facts["field"] = Text(f"pool.ask.{error.facts['field']}")
+    if error.code in ("pool_empty", "pool_cap", "pool_closed"):
+        own = Button(Text("button.pay_me"), f"pay_me {error.facts['order']}", style="primary")
+        return Reply(Text(code, facts), rows=((own, Button(Text("button.give"), "give")),), private=True)
     short = error.code in ("insufficient_credits", "in_debt")
     rows = ((Button(Text("button.topup"), "topup", style="primary"), Button(Text("button.balance"), "balance")),) if short else ()
     return Reply(Text(code, facts), rows=rows, private=True)

@@ -7,7 +7,7 @@ from core.catalog import BadParameter
 from core.generations.models import Parameters, Wish
 from core.presets.rules import PREFIX
 
-FLAGS = ("ar", "model", "seed", "no", "style", "quality", "preset")
+FLAGS = ("ar", "model", "seed", "no", "style", "quality", "preset", "pay")
 ALIASES = {"aspect": "ar", "ratio": "ar", "m": "model", "negative": "no"}
 
 

@@ -104,7 +104,8 @@ def result(generation: Generation, name: str) -> Reply:
 
 def _facts(generation: Generation) -> dict[str, Any]:
     prompt = generation.prompt if len(generation.prompt) <= SHOWN_PROMPT else generation.prompt[:SHOWN_PROMPT] + "…"
-    payer = Text("payer.earnings" if generation.payer.endswith("earnings") else "payer.wallet")
+    name = "pool" if generation.payer.startswith("pool:") else "earnings" if generation.payer.endswith("earnings") else "wallet"
+    payer = Text(f"payer.{name}")
     return {"id": generation.id, "prompt": prompt or "—", "model": generation.model, "price": Amount(generation.held), "payer": payer}
 
 

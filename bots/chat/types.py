@@ -7,6 +7,8 @@ from core.words import Text
 
 Platform = Literal["telegram", "discord", "email"]
 
+ADMINISTERED = frozenset({"pool", "pool_rules", "pool_set", "pool_switch", "pool_code"})
+"""Commands and actions that ask whether the person administers the group."""
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 
 
@@ -138,6 +140,12 @@ class Event:
     text: str = field(default="", repr=False)  # may be a pasted key
     attachment: bytes | None = field(default=None, repr=False)
     message: str | None = None
+
+    @property
+    def asks_admin(self) -> bool:
+        """Whether it matters if the person administers the group: an adapter that is not told by every event then asks its platform."""
+        word = self.command or (self.action or "").partition(" ")[0]
+        return self.place.community is not None and word in ADMINISTERED
 
     @property
     def private_chat(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -10,7 +11,7 @@ from telegram.error import TelegramError
 
 from bots.chat.pace import Throttle
 from bots.chat.types import Answer, Event, Key, Message, PayingChatPort, SendFailed
-from bots.telegram.incoming import is_checkout, is_payment, read
+from bots.telegram.incoming import is_admin, is_checkout, is_payment, read
 from bots.telegram.outgoing import TelegramSender, failure
 from bots.telegram.payments import Checkouts, settle
 from core.users.models import locale_of
@@ -48,6 +49,9 @@ class TelegramHandlers:
         press = update.callback_query.id if update.callback_query is not None else None
         try:
             event = await read(update, self._bot)
+            if event is not None and event.asks_admin:
+                admin = await is_admin(self._bot, event.place.chat, event.person.id)
+                event = replace(event, place=replace(event.place, admin=admin))
         except TelegramError as error:
             raise failure(error) from None
         if event is None:

@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     VERIFY = "verify"
     RESET = "reset"
     JOIN = "join"
+    POOL = "pool"
 
 
 passwords = Table(

@@ -14,7 +14,12 @@ from core.access.sign import REFRESH, Claim
 from core.db import HOUR, MINUTE
 from core.users.models import Role, User, users
 
-CODE_LIFETIME: Mapping[Purpose, int] = {Purpose.VERIFY: 24 * HOUR, Purpose.RESET: 30 * MINUTE, Purpose.JOIN: 10 * MINUTE}
+CODE_LIFETIME: Mapping[Purpose, int] = {
+    Purpose.VERIFY: 24 * HOUR,
+    Purpose.RESET: 30 * MINUTE,
+    Purpose.JOIN: 10 * MINUTE,
+    Purpose.POOL: 10 * MINUTE,
+}
 CODES_PER_HOUR = 5
 """Codes of one purpose for one address."""
 PRUNE_BATCH = 1000

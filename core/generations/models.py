@@ -85,6 +85,13 @@ generations = Table(
     Index("ix_generations_turn", "turn", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
     Index("ix_generations_deadline", "deadline", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
     Index("ix_generations_user_id", "user_id", "id"),
+    Index(
+        "ix_generations_community_id",
+        "community_id",
+        "created_at",
+        postgresql_where=text("community_id IS NOT NULL"),
+        sqlite_where=text("community_id IS NOT NULL"),
+    ),
     Index("ix_generations_token_id", "token_id", postgresql_where=text("token_id IS NOT NULL"), sqlite_where=text("token_id IS NOT NULL")),
     Index(
         "ix_generations_release_at",
@@ -147,6 +154,7 @@ class Order:
 
     `address`: where its progress and result are said (None: nowhere, the caller asks). `event` (platform, event id, chat) is marked as
     handled in the same transaction; whoever handles it says the first message itself. `token_id`: the API token, whose cap counts.
+    `community_id`: the community whose pool pays, within its rules; None: the user pays.
     """
 
     key: str

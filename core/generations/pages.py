@@ -7,6 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.generations.service import COLUMNS, read
+from core.pools.models import Use
+from core.users.models import users
 
 MAX_PAGE = 101
 """A page of 100, and one more that tells whether there is another page."""
@@ -32,6 +34,16 @@ async def ended(connection: AsyncConnection, numbers: Collection[int]) -> dict[i
     over = generations.c.state.not_in((State.QUEUED, State.RUNNING))
     query = select(*COLUMNS).where(generations.c.id.in_(sorted(numbers)[:MAX_AWAITED]), over)
     return {row["id"]: read(row) for row in (await connection.execute(query)).mappings()}
+
+
+async def uses_of(connection: AsyncConnection, community_id: int, limit: int) -> list[Use]:
+    """The newest delivered pictures that a community's pool has paid for."""
+    query = select(generations.c.id, users.c.name, generations.c.model, generations.c.paid, generations.c.created_at)
+    paid = (generations.c.community_id == community_id) & generations.c.state.in_((State.DELIVERED, State.DISPUTED))
+    rows = await connection.execute(
+        query.join(users, users.c.id == generations.c.user_id).where(paid).order_by(generations.c.id.desc()).limit(limit)
+    )
+    return [Use(*row) for row in rows]
 
 
 async def tries_of_resource(connection: AsyncConnection, resource_id: int) -> dict[str, int]:

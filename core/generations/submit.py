@@ -16,11 +16,13 @@ from core.generations.errors import TooManyQueued
 from core.generations.models import Order, State, Submitted, generations
 from core.generations.rules import content_of
 from core.generations.service import read_by_key, spent_by_token
+from core.generations.spend import purses_of
 from core.ledger.errors import InDebt, KeyReused
 from core.ledger.models import Hold, debt, earnings, wallet
 from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
+from core.pools.models import pool
 from core.users.errors import Frozen, JustJoined
 from core.users.models import users
 
@@ -85,6 +87,7 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
     standings = await _standings(connection, {order.user_id for order in orders})
     payers = {order.user_id for order in orders}
     balances = await ledger.balances([account for payer in payers for account in (wallet(payer), earnings(payer), debt(payer))])
+    purses = await purses_of(connection, {order.community_id for order in orders if order.community_id is not None}, now)
     budgets = await _budgets(connection, {order.token_id for order in orders if order.token_id is not None})
     refused: dict[str, Refusal] = {}
     rows: list[dict[str, Any]] = []
@@ -101,6 +104,8 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
             refused[order.key] = TooManyQueued(limit=queued_per_user)
         elif left is not None and left < order.price:
             refused[order.key] = CapReached(needed=order.price, left=max(0, left))
+        elif order.community_id is not None and (problem := purses[order.community_id].take(order, now)) is not None:
+            refused[order.key] = problem
         else:
             standing.active += 1
             standing.turn += 1
@@ -116,7 +121,9 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
 
 
 def _payer(order: Order, balances: dict[str, int]) -> str:
-    """The wallet, or released earnings when the wallet does not suffice and they do."""
+    """The pool of a community; else the wallet, or released earnings when the wallet does not suffice and they do."""
+    if order.community_id is not None:
+        return pool(order.community_id)
     payer = wallet(order.user_id)
     if balances[payer] < order.price <= balances[earnings(order.user_id)]:
         payer = earnings(order.user_id)

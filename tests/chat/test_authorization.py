@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[str, Rule]] = {
     "dispute": ("{delivered}", MINE),
     "disputes": ("", ADMINS),
     "preset": ("", Rule()),
+    "pool": ("", Rule()),
 }
 ACTIONS: dict[str, Rule] = {
     "help lend": OPEN,
@@ -95,6 +96,14 @@ ACTIONS: dict[str, Rule] = {
     "report_preset neon-shoe": Rule(),
     "freeze_preset neon-shoe": ADMINS,
     "frozen_preset neon-shoe": Rule(owner="admins_only", admin="reason_needed"),
+    "pool": Rule(owner="pool_not_found"),  # here everybody is in private
+    "give 10": Rule(owner="pool_not_found"),
+    "pool_uses": Rule(owner="pool_not_found"),
+    "pool_rules": Rule(owner="community_admins_only"),
+    "pool_set": Rule(owner="community_admins_only"),
+    "pool_switch": Rule(owner="community_admins_only"),
+    "pool_code": Rule(owner="community_admins_only"),
+    "pay_me telegram:e1": Rule(),
     "lend stability": Rule(),
     "leave": Rule(),
     "attest stability 2025-07-31": Rule(),

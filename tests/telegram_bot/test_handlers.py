@@ -255,3 +255,19 @@ async def test_a_wait_that_an_answer_was_told_holds_what_is_delivered(sandbox: T
         await sandbox.say(ADA, CLUB, "/imagine fox")
     await desk.work()
     assert 25.0 < desk.throttle.wait(str(CLUB), asyncio.get_running_loop().time(), edit=False) <= 30.0
+
+
+@pytest.mark.parametrize(("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", False)])
+async def test_who_administers_a_group_is_asked_when_it_matters(
+    sandbox: TelegramSandbox, desk: Desk, person: int, said: str, admin: bool
+) -> None:
+    seen: list[Event] = []
+
+    async def rule(event: Event) -> Answer:
+        seen.append(event)
+        return Answer()
+
+    desk.chat.rule = rule
+    await sandbox.say(person, CLUB, said)
+    await desk.work()
+    assert [each.place.admin for each in seen] == [admin]

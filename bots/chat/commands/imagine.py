@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from bots.chat.commands.pools import payer_of, recalled
 from bots.chat.grammar import fields_in, parse, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Option, Reply
@@ -27,17 +28,32 @@ VARY_STRENGTH = 60
     Option("image", kind="picture"),
     Option("preset", complete=True),
     Option("fields", max_length=MAX_PROMPT),
+    Option("pay", choices=("pool", "me")),
     alone=True,
 )
 async def on_imagine(context: Context) -> Order:
     """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter, PresetNotFound, BadPresetField."""
     event = context.event
-    options = event.options or parse(event.argument)
+    return await _wished(context, event.options or parse(event.argument))
+
+
+@action("pay_me", alone=True)
+async def on_pay_me(context: Context) -> Order | Reply:
+    """A wish that a pool did not pay for, paid by the creator, or drawn by a cheaper model; its words are kept for some minutes."""
+    options = await recalled(context, next(iter(context.words), ""))
+    if not options:
+        return Reply(Text("pay_me.gone"), private=True)
+    return await _wished(context, options | {"pay": "me"})
+
+
+async def _wished(context: Context, options: dict[str, str]) -> Order:
+    event = context.event
+    community = await payer_of(context, options)
     preset = await context.work.presets.find(options["preset"]) if options.get("preset") else None
     if preset is not None:
         options = filled(preset, options | (fields_in(options["fields"]) if options.get("fields") else {}))
     wish = wish_of(options, edits=event.attachment is not None)
-    order = _order(context, replace(wish, preset_id=preset.id if preset else None))
+    order = replace(_order(context, replace(wish, preset_id=preset.id if preset else None)), community_id=community)
     if event.attachment is None:
         return order
     blob = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))

@@ -1,0 +1,58 @@
+"""What communities' pools may still spend today: their rows locked, so that parallel submits count one after the other."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.db import DAY, SECOND
+from core.errors import Refusal
+from core.generations.models import Order, State, generations
+from core.ledger.service import Ledger
+from core.pools.errors import PoolNotFound
+from core.pools.models import Community, communities, pool
+from core.pools.rules import refusal
+from core.pools.service import read
+
+
+@dataclass(slots=True)
+class Purse:
+    """A pool within a batch of orders. `today`: milli-credits by member, held ones included. `community` None: there is no such pool."""
+
+    community: Community | None
+    balance: int = 0
+    today: dict[int, int] = field(default_factory=dict)
+
+    def take(self, order: Order, now: int) -> Refusal | None:
+        """Takes the price of one more order, or says why not. The ledger's own floor stands behind it."""
+        if self.community is None:
+            return PoolNotFound()
+        problem = refusal(
+            self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
+            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), now=now / SECOND,
+        )  # fmt: skip
+        if problem is None:
+            self.balance -= order.price
+            self.today[order.user_id] = self.today.get(order.user_id, 0) + order.price
+        return problem
+
+
+async def purses_of(connection: AsyncConnection, numbers: Collection[int], now: int) -> dict[int, Purse]:
+    """The purses of these communities; nothing is asked of the database when there is none."""
+    if not numbers:
+        return {}
+    locked = select(communities).where(communities.c.id.in_(numbers)).order_by(communities.c.id).with_for_update()
+    found = {row["id"]: read(row) for row in (await connection.execute(locked)).mappings()}
+    balances = await Ledger(connection, now).balances([pool(number) for number in numbers])
+    purses = {number: Purse(found.get(number), balances[pool(number)]) for number in numbers}
+    spent = case(
+        (generations.c.state.in_((State.QUEUED, State.RUNNING)), generations.c.held),
+        (generations.c.state.in_((State.DELIVERED, State.DISPUTED)), generations.c.paid),
+        else_=0,
+    )
+    here = generations.c.community_id.in_(numbers) & (generations.c.created_at >= now - now % DAY)
+    query = select(generations.c.community_id, generations.c.user_id, func.sum(spent)).where(here)
+    for number, user_id, amount in await connection.execute(query.group_by(generations.c.community_id, generations.c.user_id)):
+        purses[number].today[user_id] = int(amount)
+    return purses

@@ -1,0 +1,72 @@
+"""Communities: groups and servers that share one pool of Credits, on any platform. The Credits are on the guarded account `pool:N`."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table
+
+from core.address import MAX_CHAT
+from core.db import Id, Moment, metadata
+
+MAX_NAME = 64
+
+communities = Table(
+    "communities",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(MAX_NAME), nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("request_cap", BigInteger),  # milli-credits; NULL: no cap of its own
+    Column("member_cap", BigInteger),  # of one member and day (UTC)
+    Column("day_cap", BigInteger),  # of all together in a day
+    Column("models", String(400), nullable=False, server_default=""),  # words between spaces; empty: all on sale
+    Column("quiet", String(5), nullable=False, server_default=""),  # "22-7": the pool pays nothing from 22 to 7 o'clock, UTC
+    Column("created_at", Moment, nullable=False),
+    CheckConstraint("COALESCE(request_cap, 0) >= 0 AND COALESCE(member_cap, 0) >= 0 AND COALESCE(day_cap, 0) >= 0", name="caps"),
+)
+
+community_chats = Table(
+    "community_chats",
+    metadata,
+    Column("platform", String(16), primary_key=True),
+    Column("place", String(MAX_CHAT), primary_key=True),  # the platform's id of the group or server
+    Column("community_id", Id, ForeignKey("communities.id"), nullable=False),
+    Column("added_at", Moment, nullable=False),
+    Index("ix_community_chats_community_id", "community_id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A pool's rules. Caps in milli-credits, None where there is none; `models` empty: all; `quiet` (from, to) in hours UTC."""
+
+    enabled: bool = True
+    request_cap: int | None = None
+    member_cap: int | None = None
+    day_cap: int | None = None
+    models: frozenset[str] = frozenset()
+    quiet: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Community:
+    """A community with its rules."""
+
+    id: int
+    name: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What was spent of a pool: by whom, when, on which model, how much. No prompt: that is the creator's own."""
+
+    generation: int
+    user: str
+    model: str
+    amount: int
+    at: int
+
+
+def pool(community_id: int) -> str:
+    """The account of a community's Credits."""
+    return f"pool:{community_id}"

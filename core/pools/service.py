@@ -1,0 +1,129 @@
+"""Pools within the caller's transaction."""
+
+from typing import Any
+
+from sqlalchemy import String, cast, delete, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.models import Purpose
+from core.access.service import Access
+from core.ledger.errors import InDebt
+from core.ledger.models import Leg, Posting, debt, entries, legs, wallet
+from core.ledger.service import Ledger
+from core.pools.errors import PoolExists, PoolNotFound
+from core.pools.models import MAX_NAME, Community, Policy, communities, community_chats, pool
+from core.pools.rules import read_quiet
+from core.users.errors import Frozen
+from core.users.models import User, users
+
+TOP = 5
+
+
+class Pools:
+    """One transaction's view of the pools."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self._connection = connection
+        self._now = now
+
+    async def here(self, platform: str, place: str) -> Community | None:
+        """The community that a group or server belongs to."""
+        query = select(communities).join(community_chats, community_chats.c.community_id == communities.c.id)
+        found = query.where(community_chats.c.platform == platform, community_chats.c.place == place)
+        row = (await self._connection.execute(found)).mappings().first()
+        return read(row) if row else None
+
+    async def found(self, platform: str, place: str, name: str) -> Community:
+        """A new community with this first group or server. Raises PoolExists."""
+        row = {"name": " ".join(name.split())[:MAX_NAME] or place, "enabled": True, "created_at": self._now}
+        made = read((await self._connection.execute(insert(communities).values(row).returning(*communities.c))).mappings().one())
+        await self.add_chat(made.id, platform, place)
+        return made
+
+    async def add_chat(self, community_id: int, platform: str, place: str) -> None:
+        """One more group or server of a community. Raises PoolExists when it belongs to one already, PoolNotFound."""
+        insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        row = {"platform": platform, "place": place, "community_id": community_id, "added_at": self._now}
+        made = insert_(community_chats).values(row).on_conflict_do_nothing().returning(community_chats.c.place)
+        if (await self._connection.execute(made)).first() is None:
+            raise PoolExists()
+
+    async def leave(self, platform: str, place: str) -> None:
+        """The bot is gone from there: its pool and what was given to it stay."""
+        here = (community_chats.c.platform == platform) & (community_chats.c.place == place)
+        await self._connection.execute(delete(community_chats).where(here))
+
+    async def keep_code(self, community: Community, code: str) -> bool:
+        """Keeps a code, good once for 10 minutes, by which another group joins; False when there were too many in an hour."""
+        return await Access(self._connection, self._now).keep_code(Purpose.POOL, pool(community.id), code)
+
+    async def use_code(self, code: str, platform: str, place: str) -> Community:
+        """This group or server joins the community whose code it is. Raises CodeExpired, PoolExists."""
+        address, _ = await Access(self._connection, self._now).use_code(Purpose.POOL, code)
+        number = int(address.removeprefix("pool:"))
+        await self.add_chat(number, platform, place)
+        return await self.get(number)
+
+    async def get(self, community_id: int) -> Community:
+        """Raises PoolNotFound."""
+        row = (await self._connection.execute(select(communities).where(communities.c.id == community_id))).mappings().first()
+        if row is None:
+            raise PoolNotFound()
+        return read(row)
+
+    async def set_policy(self, community: Community, policy: Policy) -> Community:
+        """Its rules from now on."""
+        quiet = f"{policy.quiet[0]}-{policy.quiet[1]}" if policy.quiet else ""
+        values = {
+            "enabled": policy.enabled, "request_cap": policy.request_cap, "member_cap": policy.member_cap, "day_cap": policy.day_cap,
+            "models": " ".join(sorted(policy.models)), "quiet": quiet,
+        }  # fmt: skip
+        await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
+        return await self.get(community.id)
+
+    async def contribute(self, community: Community, user: User, amount: int, key: str) -> None:
+        """Gives Credits of the wallet to the pool, for good; `key` makes it once. Raises Frozen, InDebt, InsufficientCredits."""
+        if user.frozen:
+            raise Frozen()
+        ledger = Ledger(self._connection, self._now)
+        if owed := (await ledger.balances([debt(user.id)]))[debt(user.id)]:
+            raise InDebt(debt=owed)
+        await ledger.post(Posting(f"contribute:{key}", "contribute", (Leg(wallet(user.id), -amount), Leg(pool(community.id), amount))))
+
+    async def top(self, community: Community, limit: int = TOP) -> list[tuple[str, int]]:
+        """(name, milli-credits) of who gave most."""
+        given, taken = legs.alias(), legs.alias()
+        query = (
+            select(users.c.name, func.sum(given.c.amount))
+            .select_from(given)
+            .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
+            .join(taken, (taken.c.entry_id == given.c.entry_id) & (taken.c.amount < 0))
+            .join(users, taken.c.account == literal("user:") + cast(users.c.id, String) + ":wallet")
+            .where(given.c.account == pool(community.id))
+            .group_by(users.c.id, users.c.name)
+            .order_by(func.sum(given.c.amount).desc(), users.c.id)
+            .limit(limit)
+        )
+        return [(name, int(amount)) for name, amount in await self._connection.execute(query)]
+
+    async def given_by(self, user_id: int) -> list[tuple[Community, int]]:
+        """The communities that a user gave to, and how much; also those whose groups are gone."""
+        given, taken = legs.alias(), legs.alias()
+        query = (
+            select(given.c.account, func.sum(given.c.amount))
+            .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
+            .join(taken, (taken.c.entry_id == given.c.entry_id) & (taken.c.account == wallet(user_id)))
+            .where(given.c.account.like("pool:%"), given.c.amount > 0)
+            .group_by(given.c.account)
+            .order_by(given.c.account)
+        )
+        rows = (await self._connection.execute(query)).all()
+        return [(await self.get(int(account.removeprefix("pool:"))), int(amount)) for account, amount in rows]
+
+
+def read(row: Any) -> Community:
+    """A row as a Community."""
+    quiet = read_quiet(row["quiet"])
+    policy = Policy(row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet)
+    return Community(row["id"], row["name"], policy)

@@ -1,0 +1,99 @@
+"""/pool in both languages: one pool for a Telegram group and a Discord server, who sets its rules, and what it does not pay for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bots.chat.types import Answer, Event, Person, Place
+from core.generations.pages import page
+from core.ledger.models import held_account, wallet
+from core.pools.models import pool
+from core.words import LOCALES
+from core.worker import Worker
+from tests.chat.desk import KEY, Desk, readable, seated, sentence
+from tests.stage import PRICE, work_off
+
+GROUP, SERVER = "-100", "900"
+RULES = {"request_cap": "-", "member_cap": "5", "day_cap": "20", "models": "-", "quiet": "-"}
+
+
+@pytest.fixture(params=LOCALES)
+async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with seated(database_url, tmp_path, request.param) as opened:
+        yield opened
+
+
+async def in_group(desk: Desk, who: str = "ada", *, admin: bool = False, **said: object) -> Answer:
+    return await desk.says(who, place=Place(GROUP, private=False, community=GROUP, admin=admin), **said)
+
+
+async def in_server(desk: Desk, *, admin: bool = False, **said: object) -> Answer:
+    """Somebody else, on the other platform."""
+    place = Place("c1", private=False, community=SERVER, admin=admin)
+    event = Event(f"d{next(desk.numbers)}", "discord", Person("77", "dora", desk.locale), place, message="5", **said)  # type: ignore[arg-type]  # by name
+    answer = await desk.chat.handle(event)
+    if sentence(answer):
+        readable(answer, desk.locale)
+    return answer
+
+
+async def test_one_pool_for_both_platforms(desk: Desk) -> None:
+    await desk.stage.lend(KEY)
+    assert (await in_group(desk, command="pool")).private, "whoever does not administer the group begins none"
+    begun = await in_group(desk, admin=True, command="pool")
+    assert not begun.private
+    given = await in_group(desk, "bo", action="give 10")
+    assert "10" in sentence(given)
+    code = sentence(await in_group(desk, admin=True, action="pool_code")).split("\n")[0].split()[-1].rpartition("：")[2]
+    assert (await in_server(desk, command="pool", argument=code)).private, "somebody who does not administer the server"
+    joined = await in_server(desk, admin=True, command="pool", argument=code)
+    assert "10" in sentence(joined)
+    assert sentence(await in_server(desk, command="imagine", argument="a fox"))
+    await work_off(Worker(desk.stage.app, 1))
+    assert await desk.stage.balance(pool(1)) == 10_000 - PRICE
+    uses = sentence(await in_group(desk, action="pool_uses"))
+    assert "4.5" in uses
+    assert "fox" not in uses
+    assert "10" in sentence(await desk.says("bo", command="pool")), "in private: what one gave"
+    assert sentence(await desk.says("ada", command="pool"))
+
+
+async def test_what_the_pool_does_not_pay_for_is_paid_otherwise(desk: Desk) -> None:
+    await in_group(desk, admin=True, command="pool")
+    await in_group(desk, "bo", action="give 50")
+    refused = await in_group(desk, action="pool_set", answers=RULES)
+    assert refused.private, "only whoever administers the group sets rules"
+    assert "20" in sentence(await in_group(desk, admin=True, action="pool_set", answers=RULES))
+    assert not (await in_group(desk, command="imagine", argument="one")).private
+    over = await in_group(desk, command="imagine", argument="two --ar 16:9")
+    assert over.private
+    assert over.message is not None
+    own = over.message.rows[0][0].action
+    assert (await in_group(desk, "bo", action=own)).private, "somebody else's wish is not theirs to pay"
+    assert (await desk.stage.balance(held_account(wallet(desk.user.id)))) == 0
+    assert not (await in_group(desk, action=own)).private
+    assert (await in_group(desk, action=own)).private, "once"
+    async with desk.stage.app.read() as work:
+        newest, first = await page(work.connection, desk.user.id, 5)
+    assert (newest.payer, newest.prompt, newest.parameters.ratio) == (wallet(desk.user.id), "two", "16:9")
+    assert first.payer == pool(1)
+    assert not (await in_group(desk, command="imagine", argument="three --pay me")).private
+    assert sentence(await in_group(desk, admin=True, action="pool_switch"))
+    assert (await in_group(desk, "bo", command="imagine", argument="four")).private
+
+
+@pytest.mark.parametrize("amount", ["0", "-5", "x", "²", "1e9", "0.0001", "999999"])
+async def test_what_is_no_gift(desk: Desk, amount: str) -> None:
+    await in_group(desk, admin=True, command="pool")
+    answer = await in_group(desk, action="give", answers={"amount": amount})
+    assert answer.private or answer.questions
+    assert await desk.stage.balance(pool(1)) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"day_cap": "x"}, {"models": "nothing"}, {"quiet": "25-3"}, {"member_cap": "0"}])
+async def test_what_is_no_rule(desk: Desk, wrong: dict[str, str]) -> None:
+    await in_group(desk, admin=True, command="pool")
+    answer = await in_group(desk, admin=True, action="pool_set", answers=RULES | wrong)
+    assert answer.private
+    assert sentence(answer)

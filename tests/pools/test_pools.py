@@ -1,0 +1,182 @@
+"""Pools on both databases: caps hold however many press at once, nothing given is lost, and who belongs where."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.access.errors import CodeExpired
+from core.access.rules import new_code
+from core.db import DAY
+from core.disputes.models import Kind
+from core.generations.models import State, Submitted
+from core.ledger.errors import InsufficientCredits
+from core.ledger.models import held_account, wallet
+from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, PoolExists, PoolNotFound
+from core.pools.models import Community, Policy, pool
+from core.pools.rules import read_policy
+from core.users.errors import Frozen
+from core.users.models import User
+from core.worker import Worker
+from tests.stage import PRICE, Stage, breaches, staged, work_off
+
+MEMBERS, ENOUGH = 64, 10
+PLENTY = 1_000 * PRICE
+
+
+@pytest.fixture
+async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with staged(database_url, tmp_path, credits=PLENTY) as opened:
+        yield opened
+
+
+async def founded(stage: Stage, given: int, policy: Policy | None = None) -> Community:
+    """A community in a Telegram group, with so many milli-credits."""
+    app = stage.app
+    made = await app.run(lambda work: work.pools.found("telegram", "-100", "Aether Club"))
+    if given:
+        await app.run(lambda work: work.pools.contribute(made, stage.creator, given, "k"))
+    return await app.run(lambda work: work.pools.set_policy(made, policy)) if policy else made
+
+
+async def press(stage: Stage, community: Community, user: User, number: int = 0) -> object:
+    """What becomes of one /imagine that the pool is to pay."""
+    order = replace(stage.order(f"{user.id}:{number}", user), community_id=community.id)
+    try:
+        return await stage.app.submit(order)
+    except Exception as error:  # noqa: BLE001  # what it was is counted
+        return error
+
+
+CASES = {
+    "balance": (ENOUGH * PRICE, Policy(), PoolEmpty, 1),
+    "day": (PLENTY // 2, Policy(day_cap=ENOUGH * PRICE + 1), PoolCap, 1),
+    "member": (PLENTY // 2, Policy(member_cap=PRICE), PoolCap, MEMBERS // ENOUGH),
+}
+"""What there is, the rules, the refusal, and how often each member presses."""
+
+
+@pytest.mark.parametrize("kind", CASES)
+async def test_exactly_what_a_pool_allows(stage: Stage, kind: str) -> None:
+    given, policy, refused, presses = CASES[kind]
+    community = await founded(stage, given, policy)
+    people = [await stage.person(f"m{number}") for number in range(MEMBERS if presses == 1 else ENOUGH)]
+    tries = [press(stage, community, user, number) for number in range(presses) for user in people]
+    answers = Counter(type(each) for each in await asyncio.gather(*tries))
+    assert answers == {Submitted: ENOUGH, refused: len(tries) - ENOUGH}
+    assert await stage.balance(held_account(pool(community.id))) == ENOUGH * PRICE
+    await stage.lend("sk-pool-one")
+    await work_off(Worker(stage.app, 1))
+    assert await stage.balance(pool(community.id)) == given - ENOUGH * PRICE
+    assert not breaches(await stage.audit())
+
+
+async def test_yesterday_and_what_came_to_nothing_do_not_count(stage: Stage) -> None:
+    community = await founded(stage, PLENTY // 2, Policy(member_cap=2 * PRICE))
+    user = await stage.person("member")
+    first, second = await press(stage, community, user, 1), await press(stage, community, user, 2)
+    assert isinstance(first, Submitted) and isinstance(second, Submitted)
+    assert isinstance(await press(stage, community, user, 3), PoolCap)
+    await stage.app.run(lambda work: work.generations.cancel(first.generation.id, user.id))
+    assert isinstance(await press(stage, community, user, 4), Submitted)
+    async with stage.app.begin() as work:
+        await work.connection.exec_driver_sql(f"UPDATE generations SET created_at = created_at - {DAY}")
+    assert isinstance(await press(stage, community, user, 5), Submitted)
+
+
+async def test_a_refund_goes_back_to_the_pool(stage: Stage) -> None:
+    community = await founded(stage, 2 * PRICE)
+    user, admin = await stage.person("member"), await stage.person("admin")
+    await stage.lend("sk-pool-one")
+    made = await press(stage, community, user)
+    assert isinstance(made, Submitted)
+    await work_off(Worker(stage.app, 1))
+    opened = await stage.app.run(lambda work: work.disputes.open(made.generation.id, user, Kind.OTHER))
+    await stage.app.run(lambda work: work.disputes.decide(opened.id, admin, refunds=True, reason="blank"))
+    assert (await stage.generation(made.generation.id)).state is State.REFUNDED
+    assert await stage.balance(pool(community.id)) == 2 * PRICE
+    assert await stage.balance(wallet(user.id)) == 0
+    assert not breaches(await stage.audit())
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"), [(Policy(enabled=False), "off"), (Policy(models=frozenset({"ultra"})), "model"), (Policy(quiet=(0, 23)), "quiet")]
+)
+async def test_what_the_rules_do_not_allow(stage: Stage, policy: Policy, why: str) -> None:
+    community = await founded(stage, PLENTY // 2, policy)
+    if why == "quiet":
+        hour = stage.app.now() // 3_600_000_000 % 24
+        closed = Policy(quiet=(hour, (hour + 1) % 24))
+        community = await stage.app.run(lambda work: work.pools.set_policy(community, closed))
+    answer = await press(stage, community, stage.creator)
+    assert isinstance(answer, PoolClosed)
+    assert answer.facts["why"] == why
+
+
+async def test_giving_is_once_and_never_more_than_there_is(stage: Stage) -> None:
+    community = await founded(stage, 0)
+    user = await stage.person("giver", 10_000)
+    for _ in range(3):
+        await stage.app.run(lambda work: work.pools.contribute(community, user, 4_000, "same"))
+    assert await stage.balance(pool(community.id)) == 4_000
+    with pytest.raises(InsufficientCredits):
+        await stage.app.run(lambda work: work.pools.contribute(community, user, 7_000, "more"))
+    await stage.app.run(lambda work: work.pools.contribute(community, stage.creator, 1_000, "other"))
+    async with stage.app.read() as work:
+        assert await work.pools.top(community) == [("giver", 4_000), ("creator", 1_000)]
+        assert await work.pools.given_by(user.id) == [(community, 4_000)]
+    await stage.app.run(lambda work: work.pools.leave("telegram", "-100"))
+    async with stage.app.read() as work:
+        assert await work.pools.here("telegram", "-100") is None
+        assert await work.pools.given_by(user.id) == [(community, 4_000)], "nothing is lost"
+    frozen = replace(user, frozen=True)
+    with pytest.raises(Frozen):
+        await stage.app.run(lambda work: work.pools.contribute(community, frozen, 1_000, "frozen"))
+    assert not breaches(await stage.audit())
+
+
+async def test_two_platforms_share_one_pool_by_a_code(stage: Stage) -> None:
+    community, code = await founded(stage, 5_000), new_code()
+    app = stage.app
+    assert await app.run(lambda work: work.pools.keep_code(community, code))
+    joined = await app.run(lambda work: work.pools.use_code(code, "discord", "42"))
+    assert joined == community
+    with pytest.raises(CodeExpired):
+        await app.run(lambda work: work.pools.use_code(code, "discord", "43"))
+    with pytest.raises(PoolExists):
+        await app.run(lambda work: work.pools.found("discord", "42", "again"))
+    second = new_code()
+    await app.run(lambda work: work.pools.keep_code(community, second))
+    with pytest.raises(PoolExists):
+        await app.run(lambda work: work.pools.use_code(second, "telegram", "-100"))
+    answers = await asyncio.gather(
+        *(app.run(lambda work, n=n: work.pools.found("telegram", "-7", f"c{n}")) for n in range(6)),  # type: ignore[misc]  # a default
+        return_exceptions=True,
+    )
+    assert [type(each) for each in answers].count(Community) == 1
+    assert all(isinstance(each, Community | PoolExists) for each in answers)
+    with pytest.raises(PoolNotFound):
+        await app.submit(replace(stage.order("x"), community_id=99))
+
+
+WRONG = [
+    ("request_cap", "x"), ("request_cap", "²"), ("member_cap", "0"), ("day_cap", "-5"), ("models", "none such"), ("quiet", "22"),
+    ("quiet", "22-24"), ("quiet", "7-7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "text"), WRONG)
+def test_what_is_no_rule(field: str, text: str) -> None:
+    with pytest.raises(BadPolicy) as caught:
+        read_policy({field: text}, Policy(), ["core", "ultra"])
+    assert caught.value.facts["field"] == field
+
+
+def test_a_policy_as_a_form_says_it() -> None:
+    answers = {"request_cap": "10", "member_cap": "-", "day_cap": "none", "models": "core, ultra", "quiet": "22 - 7"}
+    found = read_policy(answers, Policy(member_cap=5), ["core", "ultra"])
+    assert found == Policy(True, 10_000, None, None, frozenset({"core", "ultra"}), (22, 7))
+    assert read_policy({}, found, ["core"]) == found
