@@ -10,6 +10,7 @@ from core.idempotency.service import Idempotency
 from core.joining.service import Joining
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
+from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.pools.service import Pools
 from core.presets.service import Presets
@@ -35,4 +36,5 @@ class UnitOfWork:
         self.payments = Payments(connection, now)
         self.pools = Pools(connection, now)
         self.presets = Presets(connection, now)
+        self.oversight = Oversight(connection, now)
         self.joining = Joining(connection, now)

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 import bots.chat.commands.account
+import bots.chat.commands.admin
 import bots.chat.commands.disputes
 import bots.chat.commands.imagine
 import bots.chat.commands.link

@@ -5,11 +5,15 @@ from core.errors import AetherflowError
 from core.words import Amount, Text
 
 _AMOUNTS = frozenset({"needed", "available", "debt", "left"})
+_LIMITS = frozenset({"grant_too_large"})
+"""Codes whose limit is an amount."""
 
 
 def explain(error: AetherflowError) -> Reply:
     """What is wrong and what to do next; for the asker alone."""
     facts = {name: Amount(value) if name in _AMOUNTS else value for name, value in error.facts.items()}
+    if error.code in _LIMITS:
+        facts["limit"] = Amount(error.facts["limit"])
     code = f"error.{error.code}"
     if error.code == "bad_prompt":
         code += f".{error.facts['problem']}"

@@ -52,6 +52,12 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         name = str(delivery.body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)
         return Wording(Reply(Text("preset.report", {"name": name, "n": delivery.body["count"]}), rows=rows), reader.locale)
+    if delivery.kind == "chart":
+        reader = await work.users.get(int(delivery.body["reader"]))
+        return Wording(Reply(Text("stats.chart"), media=(Media(str(delivery.body["blob"])),)), reader.locale)
+    if delivery.kind in ("banned", "unbanned"):
+        user = await work.users.get(int(delivery.body["user"]))
+        return Wording(Reply(Text(f"notice.{delivery.kind}", {"reason": delivery.body["reason"]})), user.locale)
     if delivery.kind == "joined":
         kept = await work.users.get(int(delivery.body["user"]))
         known = await work.users.identities(kept.id)

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, bindparam, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import Catalog
-from core.db import SECOND
+from core.db import DAY, SECOND
 from core.generations.models import Generation, Lease, OutcomeKind, Settlement, State, attempts, generations
 from core.generations.reward import Royalties, royalties_of
 from core.generations.rules import split_price, tries_left
@@ -23,6 +23,7 @@ from core.providers.base import Fault
 from core.resources.models import Health, HealthState, Resource, resources
 from core.resources.rules import day_and_month, on_outcome
 from core.resources.service import Resources, health_values
+from core.users.models import users
 from core.users.service import Users
 
 RELEASE_BATCH = 200
@@ -269,17 +270,33 @@ async def give_up(connection: AsyncConnection, now: int, hopeless: Sequence[int]
 
 
 async def release_earnings(connection: AsyncConnection, now: int) -> int:
-    """Makes pending earnings spendable whose time has come; returns of how many generations."""
+    """Makes pending earnings spendable whose time has come; returns of how many generations.
+
+    Where one who earns is frozen, all of the generation's stays pending and is looked at again a day later.
+    """
     due = (generations.c.release_at <= now) & (generations.c.state == State.DELIVERED)
     query = select(generations.c.id, generations.c.shares).where(due).order_by(generations.c.id).limit(RELEASE_BATCH)
     rows = (await connection.execute(query.with_for_update(skip_locked=True))).all()
-    postings = [posting for id_, shares in rows if (posting := _release(id_, json.loads(shares))) is not None]
+    frozen = await _with_frozen(connection, {id_: shares for id_, shares in rows})
+    if frozen:
+        await connection.execute(update(generations).where(generations.c.id.in_(frozen)).values(release_at=now + DAY))
+    postings = [posting for id_, shares in rows if id_ not in frozen and (posting := _release(id_, json.loads(shares))) is not None]
     if postings:
         raise_first_refusal(await Ledger(connection, now).post_many(postings))
-    if rows:
-        done = update(generations).where(generations.c.id.in_([id_ for id_, _ in rows])).values(release_at=None)
+    if released := [id_ for id_, _ in rows if id_ not in frozen]:
+        done = update(generations).where(generations.c.id.in_(released)).values(release_at=None)
         await connection.execute(done)
     return len(rows)
+
+
+async def _with_frozen(connection: AsyncConnection, shares: Mapping[int, str]) -> set[int]:
+    """Which of the generations somebody earns by who is frozen."""
+    earners = {id_: [account.split(":") for account, _ in json.loads(text)] for id_, text in shares.items()}
+    owners = {id_: {int(parts[1]) for parts in accounts if parts[0] == "user"} for id_, accounts in earners.items()}
+    everybody = set().union(*owners.values())
+    query = select(users.c.id).where(users.c.id.in_(everybody), users.c.frozen)
+    found = set(await connection.scalars(query)) if everybody else set()
+    return {id_ for id_, theirs in owners.items() if theirs & found}
 
 
 def _release(generation_id: int, shares: Sequence[tuple[str, int]]) -> Posting | None:

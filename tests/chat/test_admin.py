@@ -1,0 +1,84 @@
+"""What admins do in the chat, in both languages; as text in a private chat of Discord too, where their commands are not declared."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bots.chat.notices import word
+from bots.chat.rendering import pictures_of
+from core.ledger.models import wallet
+from core.users.models import Identity, Role
+from core.words import LOCALES
+from core.worker import Worker
+from tests.chat.desk import KEY, Desk, refused, seated, sentence
+from tests.stage import work_off
+
+
+@pytest.fixture(params=LOCALES)
+async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with seated(database_url, tmp_path, request.param) as opened:
+        root = await opened.stage.app.run(lambda work: work.users.resolve(Identity("telegram", "root", "root", "root", request.param)))
+        await opened.stage.app.run(lambda work: work.users.add_role(root.id, Role.ADMIN))
+        yield opened
+
+
+async def test_look_up_grant_ban_and_back(desk: Desk) -> None:
+    card = await desk.says("root", command="user", argument="ada")
+    assert card.private
+    assert "telegram:ada" in sentence(card)
+    assert "100" in sentence(card)
+    assert card.message is not None
+    grant, ban = (key.action for key in card.message.rows[0])
+    assert sentence(await desk.press(grant, "root"))
+    assert sentence(await desk.says("root", text="12.5"))
+    assert "112.5" in sentence(await desk.says("root", text="a mistake of ours"))
+    assert await desk.stage.balance(wallet(desk.user.id)) == 112_500
+    assert sentence(await desk.press(ban, "root"))
+    banned = await desk.says("root", text="sells keys")
+    assert banned.message is not None
+    assert banned.message.rows[0][1].action.startswith("unban ")
+    await refused(desk, command="imagine", argument="a fox")
+    kinds = []
+    async with desk.stage.app.begin() as work:
+        for row in await work.mailbox.take_deliveries(["telegram"], 50):
+            kinds.append((row.address.chat, row.kind))
+            if row.kind == "banned":
+                assert (await word(desk.stage.app, work, row)).reply is not None
+    assert ("ada", "banned") in kinds
+    assert sentence(await desk.press(banned.message.rows[0][1].action, "root"))
+    assert sentence(await desk.says("root", text="cleared"))
+    assert (await desk.says(command="imagine", argument="a fox")).message is not None
+
+
+async def test_figures_and_their_chart(desk: Desk) -> None:
+    await desk.stage.lend(KEY)
+    await desk.stage.submit("a", "b", user=desk.user)
+    await work_off(Worker(desk.stage.app, 1))
+    for period in ("", "week", "month", "year"):
+        assert "2" in sentence(await desk.says("root", command="stats", argument=period))
+    async with desk.stage.app.begin() as work:
+        rows = await work.mailbox.take_deliveries(["telegram"], 50)
+        (chart,) = [each for each in rows if each.kind == "chart"]
+        reply = (await word(desk.stage.app, work, chart)).reply
+    assert reply is not None
+    (picture,) = await pictures_of(desk.stage.app, reply)
+    assert picture.data.startswith(b"\x89PNG")
+
+
+async def test_the_books_are_proved(desk: Desk) -> None:
+    assert "0" not in sentence(await desk.says("root", command="audit")).split()[:1]
+    async with desk.stage.app.begin() as work:
+        await work.connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE address LIKE 'user:%:wallet'")
+    assert "user:" in sentence(await desk.says("root", command="audit"))
+
+
+@pytest.mark.parametrize("who", ["", "nobody", "discord:1", "²", "%"])
+async def test_nobody_is_found(desk: Desk, who: str) -> None:
+    for command in ("user", "grant", "ban", "unban"):
+        await refused(desk, who="root", command=command, argument=who)
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "x", "1000.001", "²"])
+async def test_what_is_no_grant(desk: Desk, amount: str) -> None:
+    await refused(desk, who="root", action=f"granted {desk.user.id}", answers={"amount": amount, "reason": "because"})
