@@ -63,7 +63,7 @@ STATUS: dict[type[AetherflowError], int] = {
 """The nearest class of an error decides."""
 
 MEDIA_TYPE = "application/problem+json"
-AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left"})
+AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left", "most"})
 """Facts in milli-credits; people read Credits."""
 HIDDEN = frozenset({"account", "blob", "hold", "key", "subject"})
 """Facts that name what is inside; a sentence may use them, a document does not show them."""

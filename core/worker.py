@@ -16,6 +16,7 @@ from core.app import ENDED, GENERATIONS, OUTBOX, PROBES, App
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import MINUTE, SECOND
 from core.desk import Desk
+from core.disputes.rules import examine
 from core.errors import AetherflowError
 from core.generations.claim import Claimed, claim_many
 from core.generations.models import Lease, OutcomeKind, Settlement
@@ -200,7 +201,24 @@ class Worker:
         await app.database.run(lambda connection: collect_debts(connection, app.now()))
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
             pass
+        await self._inspect()
         await app.run(_prune)
+
+    async def _inspect(self) -> None:
+        """Looks at the pictures of new disputes; what is clear is refunded at once."""
+        app = self._app
+        async with app.read() as work:
+            found = await work.disputes.uninspected()
+        for dispute, blob, ratio in found:
+            try:
+                evidence = await asyncio.to_thread(examine, await app.blobs.get(blob), ratio)
+            except (BlobNotFound, OSError) as error:  # no picture any more, or none that can be read
+                evidence = {"problem": type(error).__name__, "varies": 0.0}
+            except BlobsUnavailable:
+                return  # another time
+            await app.run(lambda work, d=dispute.id, e=evidence: work.disputes.inspected(d, e))  # type: ignore[misc]  # defaults
+        if found:
+            await app.hints.wake(OUTBOX)
 
     # Probing
 

@@ -18,11 +18,14 @@ async def bundle(work: UnitOfWork, dispute: Dispute) -> Reply:
         "prompt": generation.prompt[:SHOWN_PROMPT], "model": generation.model, "paid": Amount(generation.paid), "user": dispute.user_id,
         "size": f"{generation.width}x{generation.height}",
     }  # fmt: skip
+    facts |= {"evidence": _seen(dispute), "answer": dispute.answer or "—"}
     rows = (
         (
             Button(Text("button.refund"), f"verdict {dispute.id} refund", style="primary"),
             Button(Text("button.reject"), f"verdict {dispute.id} reject", style="danger"),
         ),
+        (Button(Text("button.part"), f"verdict {dispute.id} part"), Button(Text("button.goodwill"), f"verdict {dispute.id} goodwill")),
+        (Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),
     )
     media = (Media(generation.blob, generation.media_type or "image/png"),) if generation.blob else ()
     return Reply(Text("disputes.first", facts), rows=rows, media=media)
@@ -33,6 +36,27 @@ def told(dispute: Dispute, delivery: Delivery) -> Reply:
     return Reply(Text(f"verdict.{dispute.state}.{delivery.body['side']}", dispute_facts(dispute)))
 
 
+def opened(dispute: Dispute, delivery: Delivery) -> Reply:
+    """That there is a new one: for admins, or for who earns by the picture, who may say something to it."""
+    name = "queue" if delivery.kind == "dispute_new" else "answer"
+    action = f"disputes {dispute.id - 1}" if name == "queue" else f"answer_dispute {dispute.id}"
+    return Reply(
+        Text(f"dispute.{name}", dispute_facts(dispute)), rows=((Button(Text(f"button.dispute_{name}"), action, style="primary"),),)
+    )
+
+
 def dispute_facts(dispute: Dispute) -> dict[str, Any]:
     """What the sentences about a dispute mention."""
-    return {"id": dispute.id, "generation": dispute.generation_id, "kind": Text(f"dispute.kind.{dispute.kind}"), "reason": dispute.reason}
+    reason: Any = dispute.reason if dispute.decided_by is not None or not dispute.reason else Text(f"dispute.rule.{dispute.reason}")
+    return {
+        "id": dispute.id, "generation": dispute.generation_id, "kind": Text(f"dispute.kind.{dispute.kind}"), "reason": reason,
+        "amount": Amount(dispute.amount or 0),
+    }  # fmt: skip
+
+
+def _seen(dispute: Dispute) -> Text:
+    """What was seen of the picture, and how it was made."""
+    evidence = dispute.evidence or {}
+    tries = [f"#{each['resource']} {each['outcome']} {each['fault'] or ''} {each['seconds']} s" for each in evidence.get("attempts", ())]
+    facts = {"varies": evidence.get("varies", "—"), "asked": evidence.get("ratio") or "—", "tries": tries or "—"}
+    return Text("dispute.seen" if dispute.evidence else "dispute.unseen", facts)

@@ -4,7 +4,7 @@ from bots.chat.types import Button, Reply
 from core.errors import AetherflowError
 from core.words import Amount, Text
 
-_AMOUNTS = frozenset({"needed", "available", "debt", "left"})
+_AMOUNTS = frozenset({"needed", "available", "debt", "left", "most"})
 _LIMITS = frozenset({"grant_too_large"})
 """Codes whose limit is an amount."""
 

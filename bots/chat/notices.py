@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bots.chat.disputes import bundle, told
+from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.types import Button, Media, Reply
@@ -43,6 +43,10 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
         return Wording(await status(work, generation), user.locale, live=True)
+    if delivery.kind in ("dispute_new", "dispute_against"):
+        dispute = await work.disputes.get(int(delivery.body["dispute"]))
+        reader = await work.users.get(int(delivery.body["reader"]))
+        return Wording(opened(dispute, delivery), reader.locale)
     if delivery.kind in ("bundle", "verdict"):
         dispute = await work.disputes.get(int(delivery.body["dispute"]))
         reader = await work.users.get(int(delivery.body["reader"]))

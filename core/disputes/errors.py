@@ -21,6 +21,12 @@ class OwnDispute(Forbidden):
     code = "own_dispute"
 
 
+class BadAmount(Refusal):
+    """No part of what was paid. Facts: `most` in milli-credits."""
+
+    code = "bad_amount"
+
+
 class AlreadyDecided(Refusal):
     """The dispute has its verdict. Facts: `dispute`."""
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, String, Table, Text, text
 
 from core.db import Id, Moment, metadata
 
@@ -20,11 +21,13 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """open -> refunded | rejected."""
+    """open -> refunded | partly | rejected | compensated."""
 
     OPEN = "open"
     REFUNDED = "refunded"
+    PARTLY = "partly"
     REJECTED = "rejected"
+    COMPENSATED = "compensated"
 
 
 disputes = Table(
@@ -39,6 +42,10 @@ disputes = Table(
     Column("decided_by", Id, ForeignKey("users.id")),
     Column("created_at", Moment, nullable=False),
     Column("decided_at", Moment),
+    Column("inspected_at", Moment),  # NULL: the picture has not been looked at yet
+    Column("evidence", Text),  # JSON: what was seen of the picture, and how it was made
+    Column("answer", String(MAX_TEXT), nullable=False, server_default=""),  # of whoever earns by the picture
+    Column("amount", BigInteger),  # milli-credits that went back, or were given as goodwill
     Index("ix_disputes_user_id", "user_id", "id"),
     Index("ix_disputes_open", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
 )
@@ -46,7 +53,7 @@ disputes = Table(
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A dispute. Times in microseconds; `reason` is the verdict's."""
+    """A dispute. Times in microseconds; `reason` is the verdict's; `evidence` None until the picture was looked at."""
 
     id: int
     generation_id: int
@@ -57,6 +64,9 @@ class Dispute:
     decided_by: int | None
     created_at: int
     decided_at: int | None
+    evidence: dict[str, Any] | None
+    answer: str
+    amount: int | None
 
     @property
     def subject(self) -> str:

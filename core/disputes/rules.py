@@ -1,8 +1,20 @@
-"""Pure decisions about disputes."""
+"""Pure decisions about disputes: what a picture looks like, what is clear by rule, and what goes back to whom."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
 
-from core.ledger.models import Leg, Posting
+from PIL import Image, ImageStat
+
+from core.ledger.models import INSURANCE, Leg, Posting, earnings, pending, wallet
+from core.money import split
+
+FLAT = 1.5
+"""Standard deviation of a channel (0 to 255) below which a picture shows nothing."""
+RATIO_OFF = 0.04
+"""How far the sides may be from what was asked: providers round to multiples of their own."""
+SAMPLE = 256
+"""Pixels of the longer side that are looked at."""
 
 
 def refund(generation_id: int, payer: str, shares: Sequence[tuple[str, int]]) -> Posting:
@@ -13,3 +25,53 @@ def refund(generation_id: int, payer: str, shares: Sequence[tuple[str, int]]) ->
     """
     back = tuple(Leg(account, -amount) for account, amount in shares if amount)
     return Posting(f"refund:generation:{generation_id}", "verdict", (*back, Leg(payer, sum(amount for _, amount in shares))))
+
+
+def refund_part(generation_id: int, payer: str, shares: Sequence[tuple[str, int]], amount: int) -> tuple[Posting, Posting | None]:
+    """The entry that takes `amount` back from all shares in proportion, and the one that releases what is left of what is pending: the case
+    is closed, so nobody waits any longer. 0 < `amount` < the sum of the shares.
+
+    >>> first, second = refund_part(7, "user:1:wallet", [("user:2:pending", 3825), ("platform:fees", 675)], 2000)
+    >>> [leg.amount for leg in first.legs], [leg.amount for leg in second.legs]
+    ([-1700, -300, 2000], [-2125, 2125])
+    """
+    parts = split(amount, [share for _, share in shares])
+    back = tuple(Leg(account, -part) for (account, _), part in zip(shares, parts, strict=True) if part)
+    rest: list[Leg] = []
+    for (account, share), part in zip(shares, parts, strict=True):
+        owner = account.split(":")[1]
+        if share > part and owner.isdigit() and account == pending(int(owner)):
+            rest += (Leg(account, part - share), Leg(earnings(int(owner)), share - part))
+    posting = Posting(f"partial:generation:{generation_id}", "verdict", (*back, Leg(payer, amount)))
+    return posting, Posting(f"released:{generation_id}", "release", tuple(rest)) if rest else None
+
+
+def compensation(dispute_id: int, user_id: int, amount: int) -> Posting:
+    """Goodwill of the platform's insurance; the shares stay as they are."""
+    return Posting(f"compensation:dispute:{dispute_id}", "goodwill", (Leg(INSURANCE, -amount), Leg(wallet(user_id), amount)))
+
+
+def examine(data: bytes, ratio: str | None) -> dict[str, Any]:
+    """What is seen of a picture: its size, how much its brightness varies, and whether its sides are as asked (None: not asked)."""
+    with Image.open(BytesIO(data)) as image:
+        width, height = image.size
+        image.draft("RGB", (SAMPLE, SAMPLE))
+        small = image.convert("RGB")
+        small.thumbnail((SAMPLE, SAMPLE))
+    varies = max(ImageStat.Stat(small).stddev)
+    fits = None
+    if ratio is not None:
+        across, _, down = ratio.partition(":")
+        fits = abs(width / height * int(down) / int(across) - 1) <= RATIO_OFF
+    return {"width": width, "height": height, "varies": round(varies, 2), "ratio": ratio, "fits": fits}
+
+
+def clear(evidence: Mapping[str, Any]) -> str | None:
+    """What is clear without asking anybody, as the reason's code: an empty picture, or sides that are not as asked. None: people decide.
+
+    >>> clear({"varies": 0.2, "fits": True}), clear({"varies": 40, "fits": False}), clear({"varies": 40, "fits": None})
+    ('blank', 'wrong_size', None)
+    """
+    if evidence.get("varies", 255) < FLAT:
+        return "blank"
+    return "wrong_size" if evidence.get("fits") is False else None

@@ -25,6 +25,14 @@ CHECKS: dict[str, str] = {
         LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE amount > 0 GROUP BY entry_id) AS back
         ON back.entry_id = entries.id
         WHERE COALESCE(back.amount, 0) <> CASE WHEN generations.state = 'refunded' THEN generations.paid ELSE 0 END LIMIT 20""",
+    "every part refund and every goodwill is what its verdict says": r"""SELECT disputes.id FROM disputes
+        LEFT JOIN entries ON entries.key = CASE disputes.state WHEN 'partly' THEN 'partial\:generation\:' || disputes.generation_id
+        ELSE 'compensation\:dispute\:' || disputes.id END
+        LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE amount > 0 GROUP BY entry_id) AS given
+        ON given.entry_id = entries.id
+        WHERE COALESCE(given.amount, 0) <> CASE WHEN disputes.state IN ('partly', 'compensated') THEN disputes.amount ELSE 0 END
+        UNION SELECT disputes.id FROM disputes JOIN entries ON entries.key = 'partial\:generation\:' || disputes.generation_id
+        WHERE disputes.state <> 'partly' LIMIT 20""",
     "nothing of a disputed or refunded generation was released": r"""SELECT generations.id FROM generations
         JOIN entries ON entries.key = 'released\:' || generations.id WHERE generations.state IN ('disputed', 'refunded') LIMIT 20""",
     "every failed or cancelled generation was given back whole": r"""SELECT generations.id FROM generations

@@ -90,6 +90,7 @@ ACTIONS: dict[str, Rule] = {
     "report {delivered}": MINE,
     "dispute {delivered} other": MINE,
     "disputes": ADMINS,
+    "answer_dispute {dispute}": Rule(),  # the question; the answer is refused to all but whoever earns
     "user bo": ADMINS,
     "grant bo": ADMINS,
     "granted 1": Rule(owner="admins_only", admin="grant_too_large"),

@@ -84,3 +84,24 @@ async def test_a_second_one_is_refused(desk: Desk) -> None:
     number = await delivered(desk)
     await desk.press(f"dispute {number} failed")
     await refused(desk, action=f"dispute {number} other")
+
+
+async def test_parts_goodwill_and_an_answer(desk: Desk) -> None:
+    """The miner answers once, an admin gives goodwill; amounts that are none are refused."""
+    number = await delivered(desk)
+    miner = desk.stage.miner.name
+    await desk.stage.app.run(lambda work: work.users.set_locale(desk.stage.miner.id, desk.locale))
+    await desk.press(f"dispute {number} other")
+    assert sentence(await desk.press("answer_dispute 1", miner))
+    assert sentence(await desk.says(miner, text="as asked"))
+    await refused(desk, who=miner, action="answer_dispute 1", answers={"answer": "once more"})
+    await refused(desk, action="answer_dispute 1", answers={"answer": "not mine to answer"})
+    await make_admin(desk, "bo")
+    for amount in ("0", "x", "4.501", "-1"):
+        await refused(desk, who="bo", action="decide 1 goodwill", answers={"amount": amount, "reason": "sorry"})
+    await refused(desk, who="bo", action="decide 1 part", answers={"amount": "4.5", "reason": "sorry"})
+    assert sentence(await desk.press("verdict 1 part", "bo"))
+    assert sentence(await desk.says("bo", text="2"))
+    assert "2" in sentence(await desk.says("bo", text="half of it is fine"))
+    assert (await desk.stage.generation(number)).state is State.DELIVERED
+    assert sentence(await desk.press("disputes 1", "bo"))

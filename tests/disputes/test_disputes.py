@@ -133,7 +133,7 @@ async def test_both_sides_are_told_and_the_act_is_logged(stage: Stage) -> None:
         (await stage.person("olga")).id,
         "verdict",
         "it is blank",
-        {"paid": PRICE, "verdict": "refunded"},
+        {"amount": PRICE, "paid": PRICE, "verdict": "refunded"},
     )
 
 

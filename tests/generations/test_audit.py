@@ -18,6 +18,7 @@ from tests.stage import Stage, breaches, ended, staged
 OPEN = "every waiting or running generation has its open hold"
 NOT_RELEASED = "nothing of a disputed or refunded generation was released"
 PAID_BACK = "every refunded generation was paid back whole, and no other"
+VERDICTS = "every part refund and every goodwill is what its verdict says"
 CAPTURED = "every delivered generation was captured once, at its price"
 GIVEN_BACK = "every failed or cancelled generation was given back whole"
 PICTURE = "every delivered generation has its picture, and no other has one"
@@ -158,5 +159,14 @@ async def test_what_was_released_while_it_was_disputed_is_named(stage: Stage) ->
     assert NOT_RELEASED in await broken(stage, disputed, released)
 
 
+DISPUTE = """INSERT INTO disputes (generation_id, user_id, kind, state, reason, created_at, answer, amount)
+    SELECT id, user_id, 'other', '{state}', 'x', 1, '', 1000 FROM generations WHERE key = 'delivered'"""
+
+
+@pytest.mark.parametrize("state", ["partly", "compensated"])
+async def test_a_verdict_that_moved_nothing_is_named(stage: Stage, state: str) -> None:
+    assert await broken(stage, DISPUTE.format(state=state)) == {VERDICTS}
+
+
 def test_every_check_has_its_case() -> None:
-    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED}) >= CHECKS.keys()
+    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED, VERDICTS}) >= CHECKS.keys()

@@ -7,7 +7,10 @@ from core.address import Address
 from core.disputes.models import MAX_TEXT, Kind
 from core.generations.errors import GenerationNotFound
 from core.mailbox.models import Notice
+from core.money import parse_credits
 from core.words import Text
+
+VERDICTS = ("refund", "part", "goodwill", "reject")
 
 
 @command("dispute", Option("number", kind="integer", minimum=1), private=True)
@@ -44,8 +47,8 @@ async def on_kind(context: Context) -> Reply:
 @command("disputes", private=True, admin=True)
 @action("disputes", admin=True)
 async def on_disputes(context: Context) -> Reply:
-    """How many are open; the oldest follows with its picture, and with the buttons of the verdict."""
-    waiting = await context.work.disputes.waiting()
+    """How many are open; the oldest, or the next after a number, follows with its picture, and with the buttons of the verdict."""
+    waiting = await context.work.disputes.waiting(after=context.number() if context.event.action else 0)
     if not waiting:
         return Reply(Text("disputes.none"), private=True)
     event = context.event
@@ -56,21 +59,41 @@ async def on_disputes(context: Context) -> Reply:
 
 @action("verdict", admin=True)
 async def on_verdict(context: Context) -> Reply:
-    """Asks for the reason, which both sides are told."""
+    """Asks for the reason, which both sides are told; and for the amount where it is not all."""
     found = await context.work.disputes.get(context.number())
-    word = "refund" if context.words[1:2] == ("refund",) else "reject"
+    word = context.words[1] if context.words[1:] and context.words[1] in VERDICTS else "reject"
     reason = Field("reason", Text("field.reason"), max_length=MAX_TEXT)
-    return Reply(form=Form(f"decide {found.id} {word}", Text(f"button.{word}"), (reason,)), private=True)
+    amount = (Field("amount", Text("field.amount"), max_length=12),) if word in ("part", "goodwill") else ()
+    return Reply(form=Form(f"decide {found.id} {word}", Text(f"button.{word}"), (*amount, reason)), private=True)
 
 
 @action("decide", admin=True)
 async def on_decide(context: Context) -> Reply:
-    """The verdict."""
-    refunds = context.words[1:2] == ("refund",)
-    reason = context.event.answers.get("reason", "")
-    decided = await context.work.disputes.decide(context.number(), context.user, refunds=refunds, reason=reason)
-    rows = ((Button(Text("button.next_dispute"), "disputes"),),)
+    """The verdict. Raises AlreadyDecided, OwnDispute, ReasonNeeded, BadAmount."""
+    disputes, answers, number = context.work.disputes, context.event.answers, context.number()
+    reason, word = answers.get("reason", ""), next(iter(context.words[1:2]), "reject")
+    if word in ("part", "goodwill"):
+        try:
+            amount = parse_credits(answers.get("amount", ""))
+        except ValueError:
+            amount = 0
+        verdict = disputes.refund_part if word == "part" else disputes.compensate
+        decided = await verdict(number, context.user, amount, reason)
+    else:
+        decided = await disputes.decide(number, context.user, refunds=word == "refund", reason=reason)
+    rows = ((Button(Text("button.next_dispute"), f"disputes {decided.id}"),),)
     return Reply(Text(f"disputes.{decided.state}", dispute_facts(decided)), rows=rows, private=True)
+
+
+@action("answer_dispute")
+async def on_answer(context: Context) -> Reply:
+    """What whoever earns by the picture says to it, once; admins read it. Raises DisputeNotFound, AlreadyDecided."""
+    said = context.event.answers.get("answer")
+    if said is None:
+        field = Field("answer", Text("field.answer"), max_length=MAX_TEXT)
+        return Reply(form=Form(f"answer_dispute {context.number()}", Text("button.dispute_answer"), (field,)), private=True)
+    answered = await context.work.disputes.answer(context.number(), context.user, said)
+    return Reply(Text("dispute.answered", {"id": answered.id}), private=True)
 
 
 async def _ask_kind(context: Context, number: int) -> Reply:
