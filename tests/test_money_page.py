@@ -1,0 +1,64 @@
+"""docs/money.md is what the code does: its tables of splits and verdicts are read, and reckoned again."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core.config import Settings
+from core.disputes.rules import compensation, refund, refund_part
+from core.generations.rules import split_price
+from core.ledger.models import FEES, INSURANCE, Leg, Posting, earnings, pending, wallet
+
+PAGE = (Path(__file__).parents[1] / "docs" / "money.md").read_text(encoding="utf-8")
+CREATOR, MINER, AUTHOR = 1, 2, 3
+PAYER = wallet(CREATOR)
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading, without its head."""
+    below = PAGE.partition(f"## {heading}\n")[2]
+    rows = re.search(r"(?:^\|.*\|\n)+", below, re.MULTILINE)
+    assert rows, heading
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows[0].splitlines()[2:]]
+
+
+def number(cell: str) -> int:
+    return int(cell.replace(",", ""))
+
+
+def moved(*postings: Posting | None) -> dict[str, int]:
+    """What each account gets of these entries."""
+    sums: dict[str, int] = {}
+    for posting in filter(None, postings):
+        for leg in posting.legs:
+            sums[leg.account] = sums.get(leg.account, 0) + leg.amount
+    return sums
+
+
+@pytest.mark.parametrize("row", table("Who gets what of a picture"), ids=lambda row: row[1])
+def test_splits(row: list[str]) -> None:
+    price, made = number(row[0]), row[1]
+    author = None if "without" in made else MINER if "miner's own" in made else AUTHOR
+    settings = Settings()
+    legs = dict(split_price(price, MINER, settings.miner_percent, author, settings.royalty_percent))
+    assert [legs.get(pending(MINER), 0), legs.get(pending(AUTHOR), 0), legs[FEES]] == [number(cell) for cell in row[2:]]
+
+
+def verdict(name: str) -> dict[str, int]:
+    """What a verdict moves, by its name in the table."""
+    shares: list[Leg] = list(split_price(4_500, MINER, 85, AUTHOR, 5))
+    amount = number(name.rpartition(" ")[2]) if "," in name else 0
+    if name.startswith("refund a part"):
+        return moved(*refund_part(7, PAYER, shares, amount))
+    if name.startswith("refund"):
+        return moved(refund(7, PAYER, shares))
+    return moved(compensation(7, CREATOR, amount)) if name.startswith("goodwill") else {}
+
+
+@pytest.mark.parametrize("row", table("Verdicts"), ids=lambda row: row[0])
+def test_verdicts(row: list[str]) -> None:
+    found = verdict(row[0])
+    accounts = (PAYER, pending(MINER), pending(AUTHOR), FEES, INSURANCE, earnings(MINER))
+    assert [found.get(account, 0) for account in accounts] == [number(cell) for cell in row[1:]]
+    assert sum(found.values()) == 0
