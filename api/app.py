@@ -5,8 +5,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import (
     account_pages,
+    admin,
     auth,
     checkouts,
+    disputes,
     docs,
     errors,
     generations,
@@ -46,7 +48,23 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    for module in (auth, joining, models, generations, presets, pictures, wallet, topups, resources, openai, health, handover, docs):
+    for module in (
+        auth,
+        joining,
+        models,
+        generations,
+        disputes,
+        presets,
+        pictures,
+        wallet,
+        topups,
+        resources,
+        openai,
+        admin,
+        health,
+        handover,
+        docs,
+    ):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
     for pages in (html, checkouts, account_pages, wallet_page):

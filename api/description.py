@@ -12,12 +12,14 @@ TAGS = [
     {"name": "catalog", "description": "What is on sale, at which price."},
     {"name": "generations", "description": "Ordering pictures and getting them."},
     {"name": "wallet", "description": "Credits: balances, statement, payments."},
+    {"name": "disputes", "description": "Against a delivered picture, and what was decided."},
     {"name": "presets", "description": "Templates of prompts, and publishing them."},
     {"name": "resources", "description": "Lending keys."},
     {
         "name": "OpenAI-compatible",
         "description": "For clients of OpenAI's API: this address as `base_url`, an API token of ours as the key.",
     },
+    {"name": "admin", "description": "Users, verdicts and figures, for the operator's programs."},
     {"name": "operation", "description": "For whoever runs it."},
 ]
 ABOUT = """Pictures for Credits, from capacity that miners lend.

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.app import App
 from core.db import SECOND
@@ -15,9 +15,16 @@ MAX_ID = 2**63 - 1
 
 
 class Asked(BaseModel):
-    """A request's body: what is not named is refused."""
+    """A request's body: what is not named is refused, and so is a zero byte, which no database takes."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_zero(cls, value: object) -> object:
+        if "\0" in str(value):
+            raise ValueError("has a zero byte")
+        return value
 
 
 class Shown(BaseModel):

@@ -65,7 +65,7 @@ async def list_transactions(
     async with app.read() as work:
         before = (place[0], place[1]) if place else None
         lines = await statement(work.connection, _accounts(caller.user.id)[account], limit + 1, before)
-    return pager.page(lines, lambda line: (line.entry, line.position), _shown)
+    return pager.page(lines, lambda line: (line.entry, line.position), shown_line)
 
 
 def _accounts(user_id: int) -> dict[AccountName, str]:
@@ -73,7 +73,8 @@ def _accounts(user_id: int) -> dict[AccountName, str]:
     return {"wallet": mine, "held": held_account(mine), "pending": pending(user_id), "earnings": earnings(user_id)}
 
 
-def _shown(line: Line) -> Transaction:
+def shown_line(line: Line) -> Transaction:
+    """A line of a statement as the api shows it."""
     return Transaction(
         id=f"{line.entry}-{line.position}",
         at=moment(line.at),

@@ -1,6 +1,7 @@
 """Chat.handle(event) -> Answer: one event, one transaction, at most one message."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Chat:
 
     async def handle(self, event: Event) -> Answer:
         """See ChatPort. Every refusal becomes words; only a bug or a database that is away raises."""
+        event = _without_zero(event)
         user = await self._resolve(event)
         said = f"{event.text} {event.argument} {' '.join(event.options.values())} {' '.join(event.answers.values())}"
         pasted = KEY.search(said) is not None
@@ -263,6 +265,15 @@ class Chat:
         """See ChatPort."""
         name = code if code.startswith(("hint.", "error.")) or code == "bot" else f"describe.{code}"
         return self.words.plain(Text(name), locale)
+
+
+def _without_zero(event: Event) -> Event:
+    """The event without zero bytes, which no database takes."""
+    clean = {name: value.replace("\0", "") for name in ("text", "argument", "action") if isinstance(value := getattr(event, name), str)}
+    options = {name: value.replace("\0", "") for name, value in event.options.items()}
+    answers = {name: value.replace("\0", "") for name, value in event.answers.items()}
+    person = replace(event.person, name=event.person.name.replace("\0", ""))
+    return replace(event, person=person, options=options, answers=answers, **clean)  # type: ignore[arg-type]  # texts, by name
 
 
 def _route(event: Event) -> tuple[Entry | None, tuple[str, ...]]:

@@ -66,6 +66,14 @@ class Disputes:
         query = select(disputes).where(disputes.c.state == State.OPEN, disputes.c.id > after).order_by(disputes.c.id).limit(limit)
         return [_read(row) for row in (await self._connection.execute(query)).mappings()]
 
+    async def of_user(self, user_id: int, limit: int = PAGE, before: int | None = None) -> list[Dispute]:
+        """A user's own, the newest first, from just before the number `before`."""
+        query = select(disputes).where(disputes.c.user_id == user_id)
+        if before is not None:
+            query = query.where(disputes.c.id < before)
+        rows = await self._connection.execute(query.order_by(disputes.c.id.desc()).limit(limit))
+        return [_read(row) for row in rows.mappings()]
+
     async def disputable(self, user_id: int, limit: int = PAGE) -> list[tuple[int, str]]:
         """(number, prompt) of the user's newest pictures that may still be disputed."""
         mine = (

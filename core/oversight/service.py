@@ -39,7 +39,7 @@ class Oversight:
 
     async def look_up(self, text: str) -> User:
         """A user by number, `platform:id`, e-mail address or the name that others see. Raises UserNotFound, also where it is not clear."""
-        named = text.strip().removeprefix("@")
+        named = text.replace("\0", "").strip().removeprefix("@")
         people = Users(self._connection, self._now)
         if named.isascii() and named.isdigit() and len(named) < 16 and (found := await self._by(users.c.id == int(named))):
             return found

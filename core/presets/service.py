@@ -31,7 +31,7 @@ class Presets:
 
     async def find(self, name: str) -> Preset:
         """The newest version of a listed preset. Raises PresetNotFound."""
-        return await self._one(_LIVE & (presets.c.name == name.strip().lower()[:64]), name)
+        return await self._one(_LIVE & (presets.c.name == name.replace("\0", "").strip().lower()[:64]), name)
 
     async def get(self, preset_id: int) -> Preset:
         """One version, whatever became of it. Raises PresetNotFound."""
@@ -39,8 +39,8 @@ class Presets:
 
     async def search(self, words: Iterable[str] = (), limit: int = 6, after: str = "", author_id: int | None = None) -> list[Preset]:
         """Listed presets by name, from just after the name `after`, in whose name, title or tags every word is found; or an author's."""
-        query = select(presets).where(_LIVE, presets.c.name > after)
-        for word in list(words)[:5]:
+        query = select(presets).where(_LIVE, presets.c.name > after.replace("\0", ""))
+        for word in (each.replace("\0", "") for each in list(words)[:5]):  # no database takes a zero byte
             query = query.where(
                 or_(*(column.icontains(word, autoescape=True) for column in (presets.c.name, presets.c.title, presets.c.tags)))
             )

@@ -28,6 +28,7 @@ class Rule:
     owner: int
     scope: str | None = None
     others: int | None = None
+    admins: int | None = None
     frozen: int | None = None
     body: dict[str, Any] | None = None
     as_miner: bool = False
@@ -39,7 +40,14 @@ class Rule:
         others = self.others or self.owner
         frozen = self.frozen or self.owner
         scopeless = self.owner if self.scope == ANY else 403
-        return {"anonymous": 401, "owner": self.owner, "other": others, "scopeless": scopeless, "admin": others, "frozen": frozen}
+        return {
+            "anonymous": 401,
+            "owner": self.owner,
+            "other": others,
+            "scopeless": scopeless,
+            "admin": self.admins or others,
+            "frozen": frozen,
+        }
 
 
 WHO = {"email": "ada@example.org", "password": "a long sentence"}
@@ -98,6 +106,14 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/generations/{number}"): Rule(200, "generations:read", others=404),
     ("GET", "/generations/{number}/image"): Rule(409, "generations:read", others=404),
     ("POST", "/generations/{number}/cancel"): Rule(200, "generate", others=404),
+    ("POST", "/disputes"): Rule(409, "disputes", others=404, frozen=403, body={"generation": 1, "kind": "other"}),
+    ("GET", "/disputes"): Rule(200, "disputes"),
+    ("GET", "/disputes/{number}"): Rule(404, "disputes"),
+    ("GET", "/admin/disputes"): Rule(403, "admin", admins=200),
+    ("POST", "/admin/disputes/{number}/resolve"): Rule(403, "admin", admins=404, body={"verdict": "refund", "reason": "blank"}),
+    ("GET", "/admin/users"): Rule(403, "admin", admins=422),
+    ("GET", "/admin/users/{number}/transactions"): Rule(403, "admin", admins=200),
+    ("GET", "/admin/statistics"): Rule(403, "admin", admins=200),
     ("GET", "/presets"): Rule(200, "generate"),
     ("GET", "/presets/{name}"): Rule(404, "generate"),
     ("POST", "/presets"): Rule(409, "presets", frozen=403, body=PRESET),  # an admin took it down

@@ -129,3 +129,11 @@ async def test_a_key_that_its_provider_refuses_is_wiped_and_asked_for_again(desk
     answer = Answer(render(desk.chat.words, wording.reply, desk.locale))
     readable(answer, desk.locale)
     assert why[LOCALES.index(desk.locale)] in sentence(answer) and re.search(DO[desk.locale], sentence(answer).lower())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"command": "imagine", "argument": "a\0cat"}, {"command": "preset", "argument": "lo\0go"}, {"action": "preset lo\0"}],
+)
+async def test_a_zero_byte_is_no_error(desk: Desk, said: dict[str, str]) -> None:
+    assert (await desk.says(**said)).message is not None

@@ -1,0 +1,96 @@
+"""For programs of the operator: users, movements and figures, by an admin's token with the scope `admin`."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import Field
+
+from api.caller import Caller, allowed
+from api.pages import Cursor, Limit, Page, Pager
+from api.shown import MAX_ID, Credits, Shown, core_of, refusals
+from api.wallet import Transaction, shown_line
+from core.db import DAY
+from core.ledger.statement import statement
+from core.money import format_credits
+from core.oversight.models import Figures
+from core.users.models import Role
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+Admin = Annotated[Caller, Depends(allowed("admin"))]
+PERIODS = {"day": DAY, "week": 7 * DAY, "month": 30 * DAY}
+
+
+class UserShown(Shown):
+    """A user as admins see them."""
+
+    id: int
+    name: str
+    roles: list[str]
+    frozen: bool
+    identities: list[str] = Field(examples=[["telegram:1001"]])
+    balances: dict[str, Credits]
+    generations: list[int] = Field(description="The newest.")
+    payments: list[int] = Field(description="The newest.")
+    lent: int = Field(description="Keys that are listed.")
+
+
+class StatisticsShown(Shown):
+    """The market's figures in a stretch of time."""
+
+    delivered: int
+    failed: int
+    waiting: int = Field(description="Waiting or running now.")
+    p50_seconds: float | None
+    p95_seconds: float | None
+    sold: Credits
+    commission: Credits
+    held: Credits = Field(description="Now.")
+    owed: Credits = Field(description="To people, now.")
+
+
+@router.get("/users", response_model=UserShown, responses=refusals(401, 403, 404, 422), summary="One user")
+async def find_user(request: Request, caller: Admin, who: Annotated[str, Query(min_length=1, max_length=64)]) -> UserShown:
+    """By number, `platform:id`, e-mail address or name."""
+    async with core_of(request).read() as work:
+        found = await work.oversight.dossier((await work.oversight.look_up(who)).id)
+    user = found.user
+    return UserShown(
+        id=user.id, name=user.name, roles=[(role.name or "").lower() for role in Role if role in user.roles], frozen=user.frozen,
+        identities=[f"{platform}:{id_}" for platform, id_ in found.identities], lent=found.lent,
+        balances={name: format_credits(value) for name, value in found.balances.items()},
+        generations=[each.id for each in found.made], payments=[each.id for each in found.paid],
+    )  # fmt: skip
+
+
+@router.get(
+    "/users/{number}/transactions", response_model=Page[Transaction], responses=refusals(400, 401, 403, 404, 422),
+    summary="A user's statement",
+)  # fmt: skip
+async def list_user_transactions(
+    request: Request,
+    caller: Admin,
+    number: Annotated[int, Path(ge=1, le=MAX_ID)],
+    account: Literal["wallet", "held", "pending", "earnings", "debt"] = "wallet",
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[Transaction]:
+    """Every movement on one of their accounts, the newest first."""
+    app = core_of(request)
+    pager = Pager(request, app, caller.user.id, limit)
+    place = pager.place(cursor)
+    async with app.read() as work:
+        await work.users.get(number)
+        lines = await statement(work.connection, f"user:{number}:{account}", limit + 1, (place[0], place[1]) if place else None)
+    return pager.page(lines, lambda line: (line.entry, line.position), shown_line)
+
+
+@router.get("/statistics", response_model=StatisticsShown, responses=refusals(401, 403, 422), summary="Figures")
+async def show_statistics(request: Request, caller: Admin, period: Literal["day", "week", "month"] = "day") -> StatisticsShown:
+    """Of the last day, week or month."""
+    async with core_of(request).read() as work:
+        found: Figures = await work.oversight.figures(work.now - PERIODS[period])
+    return StatisticsShown(
+        delivered=found.delivered, failed=found.failed, waiting=found.waiting, p50_seconds=found.p50, p95_seconds=found.p95,
+        sold=format_credits(found.sold), commission=format_credits(found.commission), held=format_credits(found.held),
+        owed=format_credits(found.owed),
+    )  # fmt: skip

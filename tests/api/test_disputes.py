@@ -1,0 +1,46 @@
+"""Disputes and an admin's routes over HTTP, from the picture to the verdict."""
+
+from core.users.models import Role, User
+from tests.api.stage import Served
+
+
+async def admin_of(served: Served) -> User:
+    user = await served.stage.person("olga")
+    await served.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
+    return user
+
+
+async def test_from_the_picture_to_the_verdict(served: Served) -> None:
+    admin = await admin_of(served)
+    async with served.client() as creator, served.client(admin) as olga:
+        async with served.working():
+            made = await creator.post("/v1/images/generations", json={"prompt": "a fox", "response_format": "url"})
+        number = int(made.headers["Aetherflow-Generations"])
+        opened = await creator.post("/disputes", json={"generation": number, "kind": "other"}, headers={"Idempotency-Key": "d1"})
+        again = await creator.post("/disputes", json={"generation": number, "kind": "other"}, headers={"Idempotency-Key": "d1"})
+        assert (opened.status_code, again.json(), again.headers["Idempotency-Replayed"]) == (201, opened.json(), "true")
+        assert (await creator.post("/disputes", json={"generation": number, "kind": "other"})).status_code == 409
+        dispute = opened.json()["id"]
+        assert [each["id"] for each in (await olga.get("/admin/disputes")).json()["data"]] == [dispute]
+        path = f"/admin/disputes/{dispute}/resolve"
+        assert (await creator.post(path, json={"verdict": "refund", "reason": "mine"})).status_code == 403
+        assert (await olga.post(path, json={"verdict": "part", "reason": "half"})).status_code == 409
+        decided = await olga.post(path, json={"verdict": "part", "amount": "2", "reason": "half of it"})
+        assert (decided.json()["state"], decided.json()["amount"]) == ("partly", "2")
+        assert (await olga.post(path, json={"verdict": "refund", "reason": "more"})).status_code == 409
+        assert (await creator.get(f"/disputes/{dispute}")).json()["reason"] == "half of it"
+        assert [each["id"] for each in (await creator.get("/disputes")).json()["data"]] == [dispute]
+        assert (await olga.get(f"/disputes/{dispute}")).status_code == 404, "it is not the admin's own"
+
+
+async def test_an_admin_looks_up(served: Served) -> None:
+    admin = await admin_of(served)
+    async with served.client(admin) as olga:
+        found = (await olga.get("/admin/users", params={"who": "telegram:creator"})).json()
+        assert found["id"] == served.stage.creator.id
+        assert found["identities"] == ["telegram:creator"]
+        assert (await olga.get("/admin/users", params={"who": "nobody"})).status_code == 404
+        page = (await olga.get(f"/admin/users/{found['id']}/transactions", params={"limit": 1})).json()
+        assert page["data"][0]["kind"] == "grant"
+        assert (await olga.get("/admin/users/999/transactions")).status_code == 404
+        assert (await olga.get("/admin/statistics", params={"period": "week"})).json()["delivered"] == 0
