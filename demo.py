@@ -23,6 +23,8 @@ FOLDER = Path("var/demo")
 BO = "200000000000000002"
 KEY = "sk-demo-0123456789abcdef"
 STRIPE_KEY, STRIPE_SECRET = "sk_test_demo", "whsec_demo"
+CLUB = "-1001000000001"
+"""A group in Telegram that Ada administers."""
 ADMIN = "1009"
 """Olga, of the sandbox's people."""
 SECONDS = 30.0
@@ -127,7 +129,62 @@ async def _journey(world: World, console: Console) -> None:
     await world.telegram.say("1004", mira, "/earnings")
     earned = await world.telegram.wait_for("1004", mira, lambda m: "Pending" in m["html"] and "Delivered: 2" in m["html"], SECONDS)
     console.print(f"[green]✓[/] Telegram: Mira earned.\n  {_plain(earned)}")
+    await _share_a_pool(world, console, channel)
+    await _earn_by_a_preset(world, console, chat, channel)
     await _dispute(world, console, chat)
+    await _ban(world, console)
+
+
+async def _share_a_pool(world: World, console: Console, channel: str) -> None:
+    """Ada's Telegram group begins a pool and gives to it; the Discord server joins it by a code, and Bo's picture is paid by it."""
+    hands, keeper = world.telegram, next(each["id"] for each in world.discord.people() if each["admin"])
+    await hands.say("1001", CLUB, "/pool")
+    begun = await hands.wait_for("1001", CLUB, _offers("give 10"), SECONDS)
+    await hands.press("1001", CLUB, begun["id"], "give 10")
+    await hands.wait_for("1001", CLUB, _says("gave 10"), SECONDS)
+    await hands.press("1001", CLUB, begun["id"], "pool_code")
+    told = await hands.wait_for("1001", hands.private_chat("1001"), _says("Your code"), SECONDS)
+    code = str(told["html"]).partition("<code>")[2].partition("</code>")[0]
+    await world.discord.command(keeper, channel, "pool", {"join": code})
+    await world.discord.wait_for(BO, channel, _says("10 Credits"), SECONDS)
+    console.print("[green]✓[/] Telegram and Discord: a group and a server share one pool of Credits.")
+    seen = {each["id"] for each in world.discord.messages(BO, channel)}
+    await world.discord.command(BO, channel, "imagine", {"prompt": "a lighthouse in a storm"})
+    await world.discord.wait_for(BO, channel, _newer(seen, lambda m: bool(m["pictures"])), SECONDS)
+    await hands.say("1001", CLUB, "/pool")
+    left = await hands.wait_for("1001", CLUB, _says("Today: 4.05 Credits (members: 1)"), SECONDS)
+    console.print(f"[green]✓[/] Discord: the pool paid for Bo's picture; its group in Telegram sees it.\n  {_plain(left)}")
+
+
+async def _earn_by_a_preset(world: World, console: Console, chat: str, channel: str) -> None:
+    """Ada publishes a preset in Telegram, Bo makes a picture with it in Discord, and Ada earns."""
+    hands = world.telegram
+    await hands.say("1001", chat, "/preset publish")
+    for number, given in enumerate(("neon-sign", "Neon sign", "a neon sign that shows {subject}, {place}", "--ar 1:1", "neon"), start=1):
+        await hands.wait_for("1001", chat, _says(f"({number}/5)"), SECONDS)
+        await hands.say("1001", chat, given)
+    await hands.wait_for("1001", chat, _says("is published as version 1"), SECONDS)
+    seen = {each["id"] for each in world.discord.messages(BO, channel)}
+    asked = {"prompt": "a red fox", "preset": "neon-sign", "fields": 'place="rainy street"', "pay": "me"}
+    await world.discord.command(BO, channel, "imagine", asked)
+    await world.discord.wait_for(BO, channel, _newer(seen, lambda m: bool(m["pictures"])), SECONDS)
+    await hands.say("1001", chat, "/earnings")
+    earned = await hands.wait_for("1001", chat, _says("Pending"), SECONDS)
+    assert "0.202" in earned["html"], earned["html"]
+    console.print(f"[green]✓[/] Ada's preset was used by Bo, and she earned a royalty.\n  {_plain(earned)}")
+
+
+async def _ban(world: World, console: Console) -> None:
+    """Olga bans somebody by a command; they are told why, and order nothing more."""
+    hands, olga, nour = world.telegram, world.telegram.private_chat(ADMIN), world.telegram.private_chat("1005")
+    await hands.say("1005", nour, "/start")
+    seen = {each["id"] for each in hands.messages(ADMIN, olga)}
+    await hands.say(ADMIN, olga, "/ban telegram:1005")
+    await hands.wait_for(ADMIN, olga, _newer(seen, _says("(1/1)")), SECONDS)
+    await hands.say(ADMIN, olga, "Sells stolen keys.")
+    await hands.wait_for(ADMIN, olga, _says("banned"), SECONDS)
+    await hands.wait_for("1005", nour, _says("Sells stolen keys"), SECONDS)
+    console.print("[green]✓[/] Telegram: Olga banned somebody by a command; they were told why.")
 
 
 async def _dispute(world: World, console: Console, chat: str) -> None:
