@@ -178,6 +178,7 @@ async def _ban(world: World, console: Console) -> None:
     """Olga bans somebody by a command; they are told why, and order nothing more."""
     hands, olga, nour = world.telegram, world.telegram.private_chat(ADMIN), world.telegram.private_chat("1005")
     await hands.say("1005", nour, "/start")
+    await hands.wait_for("1005", nour, lambda m: m["from"]["bot"], SECONDS)
     seen = {each["id"] for each in hands.messages(ADMIN, olga)}
     await hands.say(ADMIN, olga, "/ban telegram:1005")
     await hands.wait_for(ADMIN, olga, _newer(seen, _says("(1/1)")), SECONDS)
