@@ -268,11 +268,13 @@ class Chat:
 
 
 def _without_zero(event: Event) -> Event:
-    """The event without zero bytes, which no database takes."""
+    """The event without zero bytes, which no database takes. A prompt's are refused by its own rules, with a word about them."""
+    person = replace(event.person, name=event.person.name.replace("\0", ""))
+    if event.command == "imagine":
+        return replace(event, person=person)
     clean = {name: value.replace("\0", "") for name in ("text", "argument", "action") if isinstance(value := getattr(event, name), str)}
     options = {name: value.replace("\0", "") for name, value in event.options.items()}
     answers = {name: value.replace("\0", "") for name, value in event.answers.items()}
-    person = replace(event.person, name=event.person.name.replace("\0", ""))
     return replace(event, person=person, options=options, answers=answers, **clean)  # type: ignore[arg-type]  # texts, by name
 
 

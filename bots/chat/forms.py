@@ -21,6 +21,10 @@ class Filled:
     answers: dict[str, str]
 
 
+KEEP = "="
+"""What the button sends that keeps what is there: the value itself may be longer than a button can say."""
+
+
 def _key(event: Event) -> str:
     return f"form:{event.platform}:{event.place.chat}:{event.person.id}"
 
@@ -32,6 +36,7 @@ async def begin(hints: Hints, event: Event, form: Form) -> Reply:
             "name": each.name,
             "label": [each.label.code, each.label.facts],
             "default": each.default,
+            "most": each.max_length,
             "hint": each.hint.code if each.hint else "",
             "choices": [[value, label.code] for value, label in each.choices],
         }
@@ -50,12 +55,13 @@ async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
         return None
     state = json.loads(text)
     asked, given = len(state["answers"]), event.text
+    field = state["fields"][asked]
     if event.action is not None:
         number, _, given = event.action.partition(" ")[2].partition(" ")
         if number != str(asked):
             return None
-    field = state["fields"][asked]
-    state["answers"][field["name"]] = given[:500]
+        given = field["default"] if given == KEEP else given
+    state["answers"][field["name"]] = given[: field["most"]]
     if len(state["answers"]) == len(state["fields"]):
         await hints.remember(_key(event), "", 1)
         return Filled(state["action"], state["answers"])
@@ -79,7 +85,7 @@ async def _ask(hints: Hints, event: Event, state: dict[str, object]) -> Reply:
         [Button(Text(code), press + value) for value, code in field["choices"][i : i + 3]] for i in range(0, len(field["choices"]), 3)
     ]
     if field["default"] and not field["choices"]:
-        rows.append([Button(Text("button.keep", {"value": field["default"]}), press + field["default"])])
+        rows.append([Button(Text("button.keep", {"value": field["default"]}), press + KEEP)])
     rows.append([Button(Text("button.leave_form"), "leave_form")])
     code, facts = field["label"]
     asked = {"label": Text(code, facts), "hint": Text(field["hint"]) if field["hint"] else "", "n": len(answers) + 1, "of": len(fields)}

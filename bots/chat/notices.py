@@ -107,7 +107,8 @@ def result(generation: Generation, name: str) -> Reply:
     number = generation.id
     rows = (
         (Button(Text("button.again"), f"again {number}", style="primary"), Button(Text("button.vary"), f"vary {number}")),
-        (Button(Text("button.upscale"), f"upscale {number}"), Button(Text("button.report"), f"report {number}", style="danger")),
+        (Button(Text("button.edit_prompt"), f"edit_prompt {number}"), Button(Text("button.upscale"), f"upscale {number}")),
+        (Button(Text("button.report"), f"report {number}", style="danger"),),
     )
     return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type),))
 

@@ -84,6 +84,8 @@ ACTIONS: dict[str, Rule] = {
     "buy small stripe": Rule(owner="rail_off"),  # inside Telegram only Stars
     "join AAAAAAAAAA": Rule(owner="join_code_expired"),
     "again {delivered}": MINE,
+    "edit_prompt {delivered}": MINE,
+    "edited {delivered}": Rule(owner="bad_prompt.empty", others="generation_not_found"),
     "vary {delivered}": MINE,
     "upscale {delivered}": MINE,
     "cancel {waiting}": CANCEL,

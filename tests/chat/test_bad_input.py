@@ -133,7 +133,7 @@ async def test_a_key_that_its_provider_refuses_is_wiped_and_asked_for_again(desk
 
 @pytest.mark.parametrize(
     "said",
-    [{"command": "imagine", "argument": "a\0cat"}, {"command": "preset", "argument": "lo\0go"}, {"action": "preset lo\0"}],
+    [{"command": "imagine", "argument": "a cat --preset lo\0go"}, {"command": "preset", "argument": "lo\0go"}, {"action": "preset lo\0"}],
 )
 async def test_a_zero_byte_is_no_error(desk: Desk, said: dict[str, str]) -> None:
     assert (await desk.says(**said)).message is not None

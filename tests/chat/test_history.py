@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from bots.chat.commands.wallet import PAGE
 from bots.chat.types import Answer
+from core.generations.pages import page
 from core.ledger.models import wallet
 from core.words import LOCALES
 from core.worker import Worker
@@ -68,3 +70,27 @@ async def test_what_is_no_page(desk: Desk, action: str) -> None:
     answer = await desk.press(action)
     assert answer.private
     assert sentence(answer)
+
+
+async def test_a_prompt_is_edited(desk: Desk) -> None:
+    (made,) = await desk.stage.submit("one", user=desk.user)
+    await work_off(Worker(desk.stage.app, 1))
+    assert sentence(await desk.press(f"edit_prompt {made.id}"))
+    assert sentence(await desk.says(text="fox"))
+    async with desk.stage.app.read() as work:
+        newest = (await page(work.connection, desk.user.id, 5))[0]
+    assert (newest.prompt, newest.parent_id, newest.model) == ("fox", made.id, made.model)
+
+
+async def test_a_long_prompt_is_kept_whole_by_the_button(desk: Desk) -> None:
+    long = "fox " * 200
+    (made,) = await desk.stage.submit("one", user=desk.user)
+    async with desk.stage.app.begin() as work:
+        await work.connection.execute(text("UPDATE generations SET prompt = :long"), {"long": long.strip()})
+    asked = await desk.press(f"edit_prompt {made.id}")
+    assert asked.message is not None
+    keep = asked.message.rows[0][0].action
+    assert len(keep.encode()) <= 64
+    assert (await desk.press(keep)).message is not None
+    async with desk.stage.app.read() as work:
+        assert (await page(work.connection, desk.user.id, 5))[0].prompt == long.strip()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from bots.chat.commands.pools import payer_of, recalled
 from bots.chat.grammar import fields_in, parse, wish_of
 from bots.chat.registry import Context, action, command
-from bots.chat.types import Button, Option, Reply
+from bots.chat.types import Button, Field, Form, Option, Reply
 from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
@@ -14,6 +14,8 @@ from core.presets.rules import filled
 from core.words import Text
 
 VARY_STRENGTH = 60
+MAX_FORM_PROMPT = 1000
+"""Characters of a prompt that is changed in a form."""
 
 
 @command(
@@ -66,6 +68,23 @@ async def on_again(context: Context) -> Order:
     found = await _shown(context)
     parameters = replace(found.parameters, seed=None)
     return _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
+
+
+@action("edit_prompt")
+async def on_edit_prompt(context: Context) -> Reply:
+    """The prompt of a wish of the presser's own, to be changed; somebody else's prompt is theirs."""
+    found = await context.work.generations.get(context.number(), context.user.id)
+    field = Field("prompt", Text("field.prompt"), default=found.prompt[:MAX_FORM_PROMPT], max_length=MAX_FORM_PROMPT)
+    return Reply(form=Form(f"edited {found.id}", Text("button.edit_prompt"), (field,)))
+
+
+@action("edited", alone=True)
+async def on_edited(context: Context) -> Order:
+    """The same wish with another prompt, and another seed. Raises BadPrompt."""
+    found = await context.work.generations.get(context.number(), context.user.id)
+    parameters = replace(found.parameters, seed=None)
+    prompt = context.event.answers.get("prompt", "")
+    return _order(context, Wish(prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
 
 
 @action("vary", alone=True)
