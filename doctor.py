@@ -28,6 +28,7 @@ from core.config import PREFIX, Settings
 from core.db import UNREACHABLE, Database
 from core.errors import AetherflowError, Misconfigured
 from core.hints import open_hints
+from core.moderation import load_moderation
 from core.payments.models import CURRENCIES
 from core.payments.packages import load_packages
 from core.payments.rails.opened import alipay_rail
@@ -83,6 +84,7 @@ async def _looked(name: str, check: Callable[[Settings], Awaitable[Finding]], se
 
 async def _settings(settings: Settings) -> Finding:
     catalog, packages = load_catalog(settings.catalog_file), load_packages(settings.packages_file)
+    load_moderation(settings.moderation_file)
     await asyncio.to_thread(signing_keys, settings)
     admins = len(settings.admin_identities)
     public = urlsplit(settings.public_url)

@@ -22,6 +22,7 @@ from core.errors import AetherflowError, Forbidden, NotFound, Refusal
 from core.generations.errors import BadPrompt, TooManyQueued
 from core.joining.errors import JoinCodeExpired
 from core.ledger.errors import InsufficientCredits, KeyReused
+from core.moderation import ForbiddenPrompt
 from core.money import format_credits
 from core.payments.rails.base import BadSignature, RailError
 from core.pools.errors import PoolCap, PoolEmpty
@@ -51,6 +52,7 @@ STATUS: dict[type[AetherflowError], int] = {
     BadParameter: 422,
     BadLimit: 422,
     BadPreset: 422,
+    ForbiddenPrompt: 422,
     BadPresetField: 422,
     NotAKey: 422,
     KeyOfAnother: 422,

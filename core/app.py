@@ -21,6 +21,7 @@ from core.hints import Hints, open_hints, wait
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.models import GRANTS, Leg, Posting, wallet
 from core.mailbox.models import Received
+from core.moderation import load_moderation
 from core.payments.audit import audit_payments
 from core.payments.errors import RailOff
 from core.payments.models import CURRENCIES, Payment, TopUp
@@ -88,6 +89,7 @@ class App:
         self.catalog = catalog
         self.providers = providers
         self.packages = packages
+        self.moderation = load_moderation(settings.moderation_file)
         self.rails = rails
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
@@ -126,8 +128,9 @@ class App:
         return await self.database.run(lambda connection: work(UnitOfWork(connection, now())))
 
     def price(self, wish: Wish) -> tuple[Wish, int]:
-        """A checked wish and the most that it costs, in milli-credits. Raises BadPrompt, UnknownModel, BadParameter."""
+        """A checked wish and the most that it costs, in milli-credits. Raises BadPrompt, ForbiddenPrompt, UnknownModel, BadParameter."""
         checked, _, price = check(wish, self.catalog, self.today())
+        self.moderation.check(checked.prompt)
         return checked, price
 
     async def submit(self, order: Order) -> Submitted:

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     alipay_public_key: SecretStr = SecretStr("")
     alipay_gateway_url: str = "https://openapi.alipay.com/gateway.do"
     packages_file: Path | None = None
+    moderation_file: Path | None = None
     support_contact: str = Field("", max_length=200)
     payment_minutes: int = Field(60, ge=31, le=24 * 60)
     unpaid_payments: int = Field(5, ge=1, le=100)

@@ -24,7 +24,7 @@ OURS = {name: service for name, service in COMPOSE["services"].items() if servic
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
-IN_THE_IMAGE = {"data_dir", "api_host", "api_port", "catalog_file", "packages_file"}
+IN_THE_IMAGE = {"data_dir", "api_host", "api_port", "catalog_file", "packages_file", "moderation_file"}
 """Settings that name places inside the container; a file of the operator's own needs a volume of theirs."""
 GIVEN = {
     "POSTGRES_PASSWORD": "a" * 32,

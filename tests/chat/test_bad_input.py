@@ -137,3 +137,7 @@ async def test_a_key_that_its_provider_refuses_is_wiped_and_asked_for_again(desk
 )
 async def test_a_zero_byte_is_no_error(desk: Desk, said: dict[str, str]) -> None:
     assert (await desk.says(**said)).message is not None
+
+
+async def test_what_is_not_drawn_here_costs_nothing(desk: Desk) -> None:
+    await refused(desk, "fake passport", command="imagine", argument="a fake passport")
