@@ -16,6 +16,7 @@ from api import (
     health,
     html,
     joining,
+    leaving,
     models,
     openai,
     pictures,
@@ -48,23 +49,8 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    for module in (
-        auth,
-        joining,
-        models,
-        generations,
-        disputes,
-        presets,
-        pictures,
-        wallet,
-        topups,
-        resources,
-        openai,
-        admin,
-        health,
-        handover,
-        docs,
-    ):
+    programs = (auth, joining, leaving, models, generations, disputes, presets, pictures, wallet, topups, resources, openai, admin)
+    for module in (*programs, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
     for pages in (html, checkouts, account_pages, wallet_page):

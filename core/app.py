@@ -34,13 +34,15 @@ from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.unit_of_work import UnitOfWork
-from core.users.models import Identity, Role
+from core.users.models import Identity, Role, User
 from core.vault.keyring import Keyring, keyring_file
 from core.vault.models import MAX_SECRET
 from core.vault.secret import Secret
 from core.vault.service import Vault, open_vault
 
 T = TypeVar("T")
+EXPORT = "export"
+"""What hints keep of a link to somebody's data: "export:TOKEN" -> the user's number."""
 MAX_BATCH = 200
 """Items of one coalesced transaction at most."""
 
@@ -213,6 +215,11 @@ class App:
         applied = await self.database.run(lambda connection: apply(connection, now(), rail, event))
         await self.hints.wake(PAYMENTS if applied is Applied.EARLY else OUTBOX)
         return applied
+
+    async def erase(self, user: User) -> None:
+        """Takes a person out, and their pictures. Raises AdminApart, InDebt, NotYet."""
+        for blob in await self.run(lambda work: work.leaving.erase(user)):
+            await self.blobs.delete(blob)
 
     async def audit(self) -> Audit:
         """Proves the books from one snapshot of the database."""

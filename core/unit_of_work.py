@@ -8,6 +8,7 @@ from core.disputes.service import Disputes
 from core.generations.service import Generations
 from core.idempotency.service import Idempotency
 from core.joining.service import Joining
+from core.leaving.service import Leaving
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.oversight.service import Oversight
@@ -37,4 +38,5 @@ class UnitOfWork:
         self.pools = Pools(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)
+        self.leaving = Leaving(connection, now)
         self.joining = Joining(connection, now)

@@ -92,6 +92,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/me"): Rule(200, ANY),
     ("PATCH", "/me"): Rule(200, SESSION, body={"locale": "zh"}),
     ("POST", "/me/link"): Rule(410, SESSION, body={"code": "unknown"}),
+    ("GET", "/me/export"): Rule(200, SESSION),
+    ("GET", "/exports/{token}"): Rule(404),
     ("GET", "/me/tokens"): Rule(200, SESSION),
     ("POST", "/me/tokens"): Rule(201, SESSION, frozen=403, body={"name": "mine", "scopes": ["generate"]}),
     ("DELETE", "/me/tokens/{number}"): Rule(204, SESSION, others=404, frozen=404),

@@ -82,3 +82,14 @@ async def test_nobody_is_found(desk: Desk, who: str) -> None:
 @pytest.mark.parametrize("amount", ["0", "-1", "x", "1000.001", "²"])
 async def test_what_is_no_grant(desk: Desk, amount: str) -> None:
     await refused(desk, who="root", action=f"granted {desk.user.id}", answers={"amount": amount, "reason": "because"})
+
+
+async def test_somebody_takes_their_data_and_leaves(desk: Desk) -> None:
+    assert (await desk.says(command="privacy")).message is not None
+    exported = await desk.press("export")
+    assert exported.private
+    assert "/exports/" in sentence(exported)
+    assert "100" in sentence(await desk.press("erase"))
+    assert sentence(await desk.press("erase yes"))
+    assert await desk.stage.balance(wallet(desk.user.id)) == 100_000, "the ledger is kept"
+    assert "100" not in sentence(await desk.says(command="balance"))

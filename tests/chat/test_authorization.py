@@ -120,6 +120,8 @@ ACTIONS: dict[str, Rule] = {
     "pool_switch": Rule(owner="community_admins_only"),
     "pool_code": Rule(owner="community_admins_only"),
     "pay_me telegram:e1": Rule(),
+    "export": OPEN,
+    "erase": Rule(),
     "lend stability": Rule(),
     "leave": Rule(),
     "attest stability 2025-07-31": Rule(),

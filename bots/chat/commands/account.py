@@ -2,9 +2,14 @@
 
 from bots.chat.registry import REGISTRY, Context, action, command
 from bots.chat.types import Button, Option, Reply
-from core.words import LOCALES, Text
+from core.access.rules import new_code
+from core.app import EXPORT
+from core.ledger.models import earnings, pending, wallet
+from core.words import LOCALES, Amount, Text
 
 TOPICS = ("create", "lend", "credits")
+EXPORT_SECONDS = 15 * 60
+"""How long a link to one's data is good."""
 
 
 @command("start", always=True)
@@ -60,5 +65,28 @@ async def on_terms(context: Context) -> Reply:
 
 @command("privacy", always=True)
 async def on_privacy(context: Context) -> Reply:
-    """What is kept of a person, and why."""
-    return Reply(Text("privacy"))
+    """What is kept of a person, and why; to get it, and to be erased."""
+    rows = ((Button(Text("button.export"), "export"), Button(Text("button.erase"), "erase", style="danger")),)
+    return Reply(Text("privacy"), rows=rows)
+
+
+@action("export", always=True)
+async def on_export(context: Context) -> Reply:
+    """A link to all that is kept, for the asker alone and for some minutes."""
+    token = new_code()
+    await context.app.hints.remember(f"{EXPORT}:{token}", str(context.user.id), EXPORT_SECONDS)
+    url = f"{context.app.settings.public_url.rstrip('/')}/exports/{token}"
+    rows = ((Button(Text("button.export"), url=url),),) if url.startswith("https://") else ()
+    return Reply(Text("export", {"url": url, "minutes": EXPORT_SECONDS // 60}), rows=rows, private=True)
+
+
+@action("erase", alone=True)
+async def on_erase(context: Context) -> Reply:
+    """Takes the person out, once they have said so twice. Raises AdminApart, InDebt, NotYet."""
+    if context.words[:1] != ("yes",):
+        names = {"wallet": wallet(context.user.id), "earnings": earnings(context.user.id), "pending": pending(context.user.id)}
+        balances = await context.work.ledger.balances(names.values())
+        yes = Button(Text("button.erase_yes"), "erase yes", style="danger")
+        return Reply(Text("erase.sure", {"left": Amount(sum(balances.values()))}), rows=((yes,),), private=True)
+    await context.app.erase(context.user)
+    return Reply(Text("erase.done"), private=True)

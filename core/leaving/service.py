@@ -1,0 +1,122 @@
+"""Leaving: what is kept of a person in one document, and how they are erased. The ledger is kept, the person is gone."""
+
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.access.models import api_tokens, mailed_codes, passwords, sessions
+from core.acts.service import Acts
+from core.disputes.models import State as DisputeState
+from core.disputes.models import disputes
+from core.generations.models import State, generations
+from core.joining.errors import AdminApart
+from core.leaving.errors import NotYet
+from core.ledger.errors import InDebt
+from core.ledger.models import Release, debt, earnings, pending, wallet
+from core.ledger.service import Ledger, raise_first_refusal
+from core.ledger.statement import MAX_LINES, statement
+from core.mailbox.models import outbox
+from core.payments.models import payments
+from core.presets.models import PresetState, presets
+from core.resources.models import State as ResourceState
+from core.resources.models import resources
+from core.users.models import User, identities, users
+from core.vault.service import wipe
+
+GONE = "gone"
+WHOLE = 10_000
+"""Rows of one kind that a document holds at most; who has more asks the operator."""
+_GENERATION = ("id", "created_at", "model", "operation", "prompt", "parameters", "state", "paid", "seed", "width", "height")
+_PAYMENT = ("id", "created_at", "rail", "package", "credits", "amount", "currency", "state")
+_RESOURCE = ("id", "provider", "label", "state", "created_at")
+
+
+class Leaving:
+    """One transaction's view of leaving."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self._connection = connection
+        self._now = now
+
+    async def document(self, user: User) -> dict[str, Any]:
+        """All that is kept of a user, as JSON has it: times in microseconds since 1970, amounts in milli-credits. Never a key."""
+        accounts = {"wallet": wallet(user.id), "pending": pending(user.id), "earnings": earnings(user.id), "debt": debt(user.id)}
+        balances = await Ledger(self._connection, self._now).balances(accounts.values())
+        return {
+            "user": {"id": user.id, "name": user.name, "language": user.locale, "frozen": user.frozen},
+            "identities": await self._rows(identities, ("platform", "external_id", "created_at"), identities.c.user_id == user.id),
+            "balances": {name: balances[account] for name, account in accounts.items()},
+            "movements": {name: await self._movements(account) for name, account in accounts.items()},
+            "generations": await self._rows(generations, _GENERATION, generations.c.user_id == user.id),
+            "payments": await self._rows(payments, _PAYMENT, payments.c.user_id == user.id),
+            "resources": await self._rows(resources, _RESOURCE, resources.c.owner_id == user.id),
+            "presets": await self._rows(presets, ("name", "version", "title", "template"), presets.c.author_id == user.id),
+            "disputes": await self._rows(disputes, ("id", "generation_id", "kind", "state", "reason"), disputes.c.user_id == user.id),
+        }
+
+    async def erase(self, user: User) -> list[str]:
+        """Takes the person out: identities, name, prompts, sessions, tokens, password, keys and presets; what waits is cancelled.
+
+        Returns the pictures whose bytes are to be deleted. Entries stay, and so what is left on the accounts, for nobody.
+
+        Raises AdminApart, InDebt, NotYet while something runs or is in dispute.
+        """
+        await self._connection.execute(select(users.c.id).where(users.c.id == user.id).with_for_update())
+        if user.is_admin:
+            raise AdminApart()
+        if owed := (await Ledger(self._connection, self._now).balances([debt(user.id)]))[debt(user.id)]:
+            raise InDebt(debt=owed)
+        await self._end_work(user.id)
+        mine = generations.c.user_id == user.id
+        named = (await self._connection.execute(select(generations.c.blob, generations.c.source_blob).where(mine))).all()
+        known = select(identities.c.external_id, identities.c.platform, identities.c.chat).where(identities.c.user_id == user.id)
+        places = (await self._connection.execute(known)).all()
+        await self._connection.execute(update(generations).where(mine).values(prompt="", parameters="{}", platform=None, chat=None))
+        for table, column in ((identities, identities.c.user_id), (passwords, passwords.c.user_id), (sessions, sessions.c.user_id)):
+            await self._connection.execute(delete(table).where(column == user.id))
+        await self._connection.execute(
+            delete(mailed_codes).where(mailed_codes.c.address.in_([*(place[0] for place in places), f"user:{user.id}"]))
+        )
+        living = (api_tokens.c.user_id == user.id) & api_tokens.c.revoked_at.is_(None)
+        await self._connection.execute(update(api_tokens).where(living).values(revoked_at=self._now))
+        listed = (presets.c.author_id == user.id) & (presets.c.state == PresetState.LISTED)
+        await self._connection.execute(update(presets).where(listed).values(state=PresetState.WITHDRAWN))
+        for _, platform, chat in places:
+            await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
+        await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
+        await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
+        return [name for pair in named for name in pair if name]
+
+    async def _end_work(self, user_id: int) -> None:
+        """Cancels what waits and revokes what is lent. Raises NotYet where something runs or is in dispute."""
+        busy = generations.c.state.in_((State.RUNNING, State.DISPUTED)) & (generations.c.user_id == user_id)
+        opened = (disputes.c.user_id == user_id) & (disputes.c.state == DisputeState.OPEN)
+        lent = resources.c.owner_id == user_id
+        calling = select(resources.c.id).where(lent, resources.c.in_flight > 0)
+        for query in (select(generations.c.id).where(busy), select(disputes.c.id).where(opened), calling):
+            if (await self._connection.execute(query.limit(1))).first() is not None:
+                raise NotYet()
+        queued = (generations.c.user_id == user_id) & (generations.c.state == State.QUEUED)
+        waiting = (await self._connection.execute(select(generations.c.id, generations.c.key).where(queued).with_for_update())).all()
+        if waiting:
+            here = generations.c.id.in_([id_ for id_, _ in waiting])
+            await self._connection.execute(update(generations).where(here).values(state=State.CANCELLED, finished_at=self._now))
+            releases = [Release(f"cancel:{id_}", f"hold:{key}") for id_, key in waiting]
+            raise_first_refusal(await Ledger(self._connection, self._now).release_many(releases))
+        for number in (await self._connection.scalars(select(resources.c.id).where(lent))).all():
+            await wipe(self._connection, f"resource:{number}")
+        ended = lent & resources.c.state.not_in((ResourceState.WITHDRAWN, ResourceState.REVOKED))
+        await self._connection.execute(update(resources).where(ended).values(state=ResourceState.REVOKED))
+
+    async def _rows(self, table: Any, names: tuple[str, ...], where: Any) -> list[dict[str, Any]]:
+        rows = await self._connection.execute(select(*(table.c[name] for name in names)).where(where).limit(WHOLE))
+        return [dict(row) for row in rows.mappings()]
+
+    async def _movements(self, account: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        place = None
+        while len(found) < WHOLE and (lines := await statement(self._connection, account, MAX_LINES - 1, place)):
+            found += [{"at": line.at, "kind": line.kind, "amount": line.amount, "after": line.balance_after} for line in lines]
+            place = (lines[-1].entry, lines[-1].position)
+        return found
