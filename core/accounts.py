@@ -6,6 +6,7 @@ Passwords are hashed with argon2id (RFC 9106) in a thread, a few at once: each t
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import quote
 
 from pwdlib import PasswordHash
@@ -45,7 +46,7 @@ class Accounts:
         self._signer = Signer(signing_keys(app.settings))
         self._hasher = PasswordHash((Argon2Hasher(),))
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
-        self._nobody = self._hasher.hash(new_code())  # verified in place of a password that is not there: it takes as long
+        self._nobody = _nobodys_hash()
 
     # Coming in
 
@@ -192,6 +193,12 @@ class Accounts:
     async def _verify(self, password: str, hashed: str) -> bool:
         async with self._hashing:
             return await asyncio.to_thread(self._hasher.verify, password, hashed)
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Verified in place of a password that is not there: it takes as long. Made once per process."""
+    return PasswordHash((Argon2Hasher(),)).hash(new_code())
 
 
 def signing_keys(settings: Settings) -> str:

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     commission_percent: int = Field(15, ge=0, le=100)
     miner_percent: int = Field(85, ge=0, le=100)
     royalty_percent: int = Field(5, ge=0, le=100)
+    payout_least: int = Field(50, ge=1, le=1_000_000)
     grant_most: int = Field(1000, ge=1, le=1_000_000)
     royalties_per_day: int = Field(20, ge=0, le=1_000_000)
     presets_per_author: int = Field(20, ge=1, le=10_000)

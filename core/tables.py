@@ -9,6 +9,7 @@ from core.idempotency import models as idempotency
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
 from core.payments import models as payments
+from core.payouts import models as payouts
 from core.pools import models as pools
 from core.presets import models as presets
 from core.resources import models as resources
@@ -25,6 +26,7 @@ __all__ = [
     "mailbox",
     "metadata",
     "payments",
+    "payouts",
     "pools",
     "presets",
     "resources",

@@ -13,6 +13,7 @@ from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.oversight.service import Oversight
 from core.payments.service import Payments
+from core.payouts.service import Payouts
 from core.pools.service import Pools
 from core.presets.service import Presets
 from core.resources.service import Resources
@@ -36,6 +37,7 @@ class UnitOfWork:
         self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)
         self.pools = Pools(connection, now)
+        self.payouts = Payouts(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)
         self.leaving = Leaving(connection, now)

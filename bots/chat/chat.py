@@ -12,6 +12,7 @@ import bots.chat.commands.admin
 import bots.chat.commands.disputes
 import bots.chat.commands.imagine
 import bots.chat.commands.link
+import bots.chat.commands.payouts
 import bots.chat.commands.pools
 import bots.chat.commands.presets
 import bots.chat.commands.resources

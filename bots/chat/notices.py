@@ -6,6 +6,7 @@ from typing import Any
 from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
+from bots.chat.payouts import payout_card, payout_facts
 from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
@@ -62,6 +63,11 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
     if delivery.kind in ("banned", "unbanned"):
         user = await work.users.get(int(delivery.body["user"]))
         return Wording(Reply(Text(f"notice.{delivery.kind}", {"reason": delivery.body["reason"]})), user.locale)
+    if delivery.kind in ("payout_new", "payout_decided"):
+        payout = await work.payouts.get(int(delivery.body["payout"]))
+        reader = await work.users.get(int(delivery.body["reader"]))
+        decided = Reply(Text(f"payout.{payout.state}", payout_facts(payout)))
+        return Wording(payout_card(payout) if delivery.kind == "payout_new" else decided, reader.locale)
     if delivery.kind == "joined":
         kept = await work.users.get(int(delivery.body["user"]))
         known = await work.users.identities(kept.id)

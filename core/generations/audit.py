@@ -33,6 +33,12 @@ CHECKS: dict[str, str] = {
         WHERE COALESCE(given.amount, 0) <> CASE WHEN disputes.state IN ('partly', 'compensated') THEN disputes.amount ELSE 0 END
         UNION SELECT disputes.id FROM disputes JOIN entries ON entries.key = 'partial\:generation\:' || disputes.generation_id
         WHERE disputes.state <> 'partly' LIMIT 20""",
+    "every payout has its hold, and left or came back as it says": r"""SELECT payouts.id FROM payouts
+        LEFT JOIN holds ON holds.key = payouts.hold LEFT JOIN entries ON entries.id = holds.closed_by
+        WHERE holds.entry_id IS NULL OR holds.amount <> payouts.amount
+        OR (payouts.state IN ('requested', 'approved')) <> (holds.closed_by IS NULL)
+        OR COALESCE(entries.kind, '')
+        <> CASE payouts.state WHEN 'paid' THEN 'capture' WHEN 'refused' THEN 'release' ELSE '' END LIMIT 20""",
     "nothing of a disputed or refunded generation was released": r"""SELECT generations.id FROM generations
         JOIN entries ON entries.key = 'released\:' || generations.id WHERE generations.state IN ('disputed', 'refunded') LIMIT 20""",
     "every failed or cancelled generation was given back whole": r"""SELECT generations.id FROM generations

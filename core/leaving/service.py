@@ -18,6 +18,7 @@ from core.ledger.service import Ledger, raise_first_refusal
 from core.ledger.statement import MAX_LINES, statement
 from core.mailbox.models import outbox
 from core.payments.models import payments
+from core.payouts.models import OPEN_STATES, payouts
 from core.presets.models import PresetState, presets
 from core.resources.models import State as ResourceState
 from core.resources.models import resources
@@ -51,6 +52,7 @@ class Leaving:
             "generations": await self._rows(generations, _GENERATION, generations.c.user_id == user.id),
             "payments": await self._rows(payments, _PAYMENT, payments.c.user_id == user.id),
             "resources": await self._rows(resources, _RESOURCE, resources.c.owner_id == user.id),
+            "payouts": await self._rows(payouts, ("id", "amount", "state", "reference", "created_at"), payouts.c.user_id == user.id),
             "presets": await self._rows(presets, ("name", "version", "title", "template"), presets.c.author_id == user.id),
             "disputes": await self._rows(disputes, ("id", "generation_id", "kind", "state", "reason"), disputes.c.user_id == user.id),
         }
@@ -94,7 +96,9 @@ class Leaving:
         opened = (disputes.c.user_id == user_id) & (disputes.c.state == DisputeState.OPEN)
         lent = resources.c.owner_id == user_id
         calling = select(resources.c.id).where(lent, resources.c.in_flight > 0)
-        for query in (select(generations.c.id).where(busy), select(disputes.c.id).where(opened), calling):
+        leaves = (payouts.c.user_id == user_id) & payouts.c.state.in_(OPEN_STATES)
+        running = (select(generations.c.id).where(busy), select(disputes.c.id).where(opened), select(payouts.c.id).where(leaves))
+        for query in (*running, calling):
             if (await self._connection.execute(query.limit(1))).first() is not None:
                 raise NotYet()
         queued = (generations.c.user_id == user_id) & (generations.c.state == State.QUEUED)

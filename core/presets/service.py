@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,16 @@ class Presets:
         return int((await self._connection.execute(count)).scalar_one())
 
     async def load_starters(self) -> None:
-        """The platform's own presets, of a data file: those that are not there yet, or read otherwise now."""
-        for each in read_starters(STARTERS):
-            known = select(presets.c.template, presets.c.options).where(presets.c.name == each.name, presets.c.newest)
-            row = (await self._connection.execute(known)).first()
-            if row is None or (row.template, json.loads(row.options)) != (each.template, each.options):
-                await self._add(each, None)
+        """The platform's own presets, of a data file: those that are not there yet, or read otherwise now. One question where all are."""
+        starters = read_starters(STARTERS)
+        newest = select(presets.c.name, presets.c.template, presets.c.options).where(presets.c.newest, presets.c.author_id.is_(None))
+        known = {name: (template, json.loads(options)) for name, template, options in await self._connection.execute(newest)}
+        changed = [each for each in starters if known.get(each.name) not in (None, (each.template, each.options))]
+        for each in changed:
+            await self._add(each, None)
+        if new := [self._row(each, None, 1) for each in starters if each.name not in known]:
+            insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+            await self._connection.execute(insert_(presets).on_conflict_do_nothing(), new)
 
     async def _add(self, draft: Draft, author_id: int | None) -> Preset:
         here = (presets.c.name == draft.name) & presets.c.newest
@@ -103,17 +108,20 @@ class Presets:
         if row is not None and (row.author_id != author_id or row.state == PresetState.FROZEN):
             raise PresetNameTaken(preset=draft.name)
         await self._connection.execute(update(presets).where(here).values(newest=False))
-        values: dict[str, Any] = {
-            "name": draft.name, "version": 1 if row is None else row.version + 1, "newest": True, "author_id": author_id,
-            "title": draft.title, "template": draft.template, "options": json.dumps(draft.options, ensure_ascii=False),
-            "tags": " ".join(draft.tags), "state": PresetState.LISTED, "created_at": self._now,
-        }  # fmt: skip
+        values = self._row(draft, author_id, 1 if row is None else row.version + 1)
         insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
         made = await self._connection.execute(insert_(presets).values(values).on_conflict_do_nothing().returning(*presets.c))
         found = made.mappings().first()
         if found is None:  # two at once: the other was first
             raise PresetNameTaken(preset=draft.name)
         return _read(found)
+
+    def _row(self, draft: Draft, author_id: int | None, version: int) -> dict[str, Any]:
+        return {
+            "name": draft.name, "version": version, "newest": True, "author_id": author_id, "title": draft.title,
+            "template": draft.template, "options": json.dumps(draft.options, ensure_ascii=False), "tags": " ".join(draft.tags),
+            "state": PresetState.LISTED, "created_at": self._now,
+        }  # fmt: skip
 
     async def _one(self, here: ColumnElement[bool], name: str) -> Preset:
         row = (await self._connection.execute(select(presets).where(here))).mappings().first()
@@ -135,8 +143,9 @@ async def authors_of(connection: AsyncConnection, preset_ids: Iterable[int]) -> 
     return {id_: (author, state == PresetState.FROZEN or frozen.get(author or 0, False)) for id_, (author, state) in found.items()}
 
 
+@cache
 def read_starters(file: Path) -> list[Draft]:
-    """The presets of a data file, checked. Raises BadPreset: the file is ours."""
+    """The presets of a data file, checked, read once per process. Raises BadPreset: the file is ours."""
     data: Mapping[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     return [
         checked(Draft(name, item["title"], item["template"], dict(item.get("options", {})), tuple(item.get("tags", ()))))

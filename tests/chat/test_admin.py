@@ -7,7 +7,7 @@ import pytest
 
 from bots.chat.notices import word
 from bots.chat.rendering import pictures_of
-from core.ledger.models import wallet
+from core.ledger.models import Leg, Posting, earnings, wallet
 from core.users.models import Identity, Role
 from core.words import LOCALES
 from core.worker import Worker
@@ -93,3 +93,20 @@ async def test_somebody_takes_their_data_and_leaves(desk: Desk) -> None:
     assert sentence(await desk.press("erase yes"))
     assert await desk.stage.balance(wallet(desk.user.id)) == 100_000, "the ledger is kept"
     assert "100" not in sentence(await desk.says(command="balance"))
+
+
+async def test_a_payout_from_the_wish_to_the_reference(desk: Desk) -> None:
+    legs = (Leg("platform:fees", -120_000), Leg(earnings(desk.user.id), 120_000))
+    await desk.stage.app.run(lambda work: work.ledger.post(Posting("earned", "release", legs)))
+    assert sentence(await desk.says(command="payout"))
+    assert "60" in sentence(await desk.says(text="60"))
+    await refused(desk, command="payout", argument="50")
+    card = await desk.says("root", command="payouts")
+    assert card.message is not None
+    assert sentence(await desk.press(card.message.rows[0][0].action, "root"))
+    approved = await desk.says("root", text="known")
+    assert approved.message is not None
+    assert sentence(await desk.press(approved.message.rows[0][0].action, "root"))
+    assert sentence(await desk.says("root", text="bank-1"))
+    assert await desk.stage.balance(earnings(desk.user.id)) == 60_000
+    assert sentence(await desk.says("root", command="payouts"))

@@ -72,6 +72,8 @@ COMMANDS: dict[str, tuple[str, Rule]] = {
     "stats": ("", ADMINS),
     "audit": ("", ADMINS),
     "pool": ("", Rule()),
+    "payout": ("50", Rule(owner="payout_amount")),  # nobody here has earned that much
+    "payouts": ("", ADMINS),
 }
 ACTIONS: dict[str, Rule] = {
     "help lend": OPEN,
@@ -122,6 +124,12 @@ ACTIONS: dict[str, Rule] = {
     "pay_me telegram:e1": Rule(),
     "export": OPEN,
     "erase": Rule(),
+    "payout": Rule(),
+    "payouts": ADMINS,
+    "payout_step 1 paid": Rule(owner="admins_only", admin="payout_not_found"),
+    "payout_approve 1": Rule(owner="admins_only", admin="payout_not_found"),
+    "payout_paid 1": Rule(owner="admins_only", admin="payout_not_found"),
+    "payout_refuse 1": Rule(owner="admins_only", admin="payout_not_found"),
     "lend stability": Rule(),
     "leave": Rule(),
     "attest stability 2025-07-31": Rule(),

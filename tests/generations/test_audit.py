@@ -19,6 +19,7 @@ OPEN = "every waiting or running generation has its open hold"
 NOT_RELEASED = "nothing of a disputed or refunded generation was released"
 PAID_BACK = "every refunded generation was paid back whole, and no other"
 VERDICTS = "every part refund and every goodwill is what its verdict says"
+PAYOUTS = "every payout has its hold, and left or came back as it says"
 CAPTURED = "every delivered generation was captured once, at its price"
 GIVEN_BACK = "every failed or cancelled generation was given back whole"
 PICTURE = "every delivered generation has its picture, and no other has one"
@@ -163,10 +164,19 @@ DISPUTE = """INSERT INTO disputes (generation_id, user_id, kind, state, reason, 
     SELECT id, user_id, 'other', '{state}', 'x', 1, '', 1000 FROM generations WHERE key = 'delivered'"""
 
 
+PAYOUT = """INSERT INTO payouts (user_id, amount, state, hold, created_at)
+    SELECT user_id, 5, '{state}', 'none', 1 FROM generations WHERE key = 'delivered'"""
+
+
+@pytest.mark.parametrize("state", ["requested", "paid", "refused"])
+async def test_a_payout_without_its_hold_is_named(stage: Stage, state: str) -> None:
+    assert await broken(stage, PAYOUT.format(state=state)) == {PAYOUTS}
+
+
 @pytest.mark.parametrize("state", ["partly", "compensated"])
 async def test_a_verdict_that_moved_nothing_is_named(stage: Stage, state: str) -> None:
     assert await broken(stage, DISPUTE.format(state=state)) == {VERDICTS}
 
 
 def test_every_check_has_its_case() -> None:
-    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED, VERDICTS}) >= CHECKS.keys()
+    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED, VERDICTS, PAYOUTS}) >= CHECKS.keys()

@@ -27,7 +27,15 @@ from core.worker import Worker
 from tests.stage import PRICE, Stage, breaches, staged, work_off
 
 STAYS = {"passwords.user_id", "sessions.user_id", "api_tokens.user_id", "idempotent_answers.user_id", "users.merged_into"}
-STAYS |= {"preset_reports.user_id", "acts.by", "disputes.decided_by", "refunds.by"}
+STAYS |= {
+    "payouts.user_id",
+    "payouts.approved_by",
+    "payouts.decided_by",
+    "preset_reports.user_id",
+    "acts.by",
+    "disputes.decided_by",
+    "refunds.by",
+}
 """What ends with the user who goes, or is a part of what happened."""
 
 

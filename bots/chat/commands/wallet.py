@@ -90,4 +90,4 @@ async def on_earnings(context: Context) -> Reply:
         "hours": context.app.settings.earnings_hold_hours,
         **tries,
     }
-    return Reply(Text("earnings", facts), private=True)
+    return Reply(Text("earnings", facts), rows=((Button(Text("button.payout"), "payout"),),), private=True)

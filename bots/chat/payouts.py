@@ -1,0 +1,25 @@
+"""Messages about payouts: for the admin who decides, and for whoever asked."""
+
+from typing import Any
+
+from bots.chat.types import Button, Reply
+from core.payouts.models import Payout, State
+from core.words import Amount, Text
+
+NEXT = {State.REQUESTED: ("approve", "refuse"), State.APPROVED: ("paid", "refuse")}
+
+
+def payout_card(payout: Payout) -> Reply:
+    """A payout with what can be done about it, for admins."""
+    steps = tuple(
+        Button(Text(f"button.payout_{word}"), f"payout_step {payout.id} {word}", style="danger" if word == "refuse" else "primary")
+        for word in NEXT.get(payout.state, ())
+    )
+    rows = (*((steps,) if steps else ()), (Button(Text("button.next_dispute"), f"payouts {payout.id}"),))
+    return Reply(Text("payouts.one", payout_facts(payout)), rows=rows, private=True)
+
+
+def payout_facts(payout: Payout) -> dict[str, Any]:
+    """What the sentences about a payout mention."""
+    state = Text(f"payout.state.{payout.state}")
+    return {"id": payout.id, "amount": Amount(payout.amount), "user": payout.user_id, "state": state, "reference": payout.reference or "—"}

@@ -1,0 +1,110 @@
+"""Payouts on both databases: what may leave, that it leaves once, in two steps, and that many at once are one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.acts.errors import ReasonNeeded
+from core.ledger.errors import InDebt
+from core.ledger.models import Leg, Posting, earnings, wallet
+from core.payments.rules import Purse, taking
+from core.payouts.errors import PayoutAmount, PayoutDecided, PayoutNotFound, PayoutOpen
+from core.payouts.models import PAID_OUT, Payout, State
+from core.users.errors import Frozen
+from core.users.models import Role, User
+from tests.stage import Stage, breaches, staged
+
+LEAST, EARNED = 50_000, 120_000
+
+
+@pytest.fixture
+async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with staged(database_url, tmp_path) as opened:
+        legs = (Leg("platform:fees", -EARNED), Leg(earnings(opened.miner.id), EARNED))
+        await opened.app.run(lambda work: work.ledger.post(Posting("earned", "release", legs)))
+        yield opened
+
+
+async def admin_of(stage: Stage) -> User:
+    user = await stage.person("olga")
+    await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
+    return user
+
+
+async def ask(stage: Stage, amount: int = LEAST, key: str = "k", user: User | None = None) -> Payout:
+    return await stage.app.run(lambda work: work.payouts.ask(user or stage.miner, amount, key, LEAST))
+
+
+async def test_earnings_leave_in_two_steps(stage: Stage) -> None:
+    admin, payout = await admin_of(stage), await ask(stage)
+    assert await stage.balance(earnings(stage.miner.id)) == EARNED - LEAST
+    assert await ask(stage) == payout, "the same once more"
+    with pytest.raises(PayoutOpen):
+        await ask(stage, key="other")
+    with pytest.raises(PayoutDecided):
+        await stage.app.run(lambda work: work.payouts.paid(payout.id, admin, "bank 1"))
+    with pytest.raises(ReasonNeeded):
+        await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, ""))
+    await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "known for long"))
+    paid = await stage.app.run(lambda work: work.payouts.paid(payout.id, admin, "bank 1"))
+    assert (paid.state, paid.reference, paid.approved_by, paid.decided_by) == (State.PAID, "bank 1", admin.id, admin.id)
+    for step in ("approve", "paid", "refuse"):
+        with pytest.raises(PayoutDecided):
+            await stage.app.run(lambda work, s=step: getattr(work.payouts, s)(payout.id, admin, "again"))  # type: ignore[misc]  # a default
+    assert await stage.balance(earnings(stage.miner.id)) == EARNED - LEAST
+    async with stage.app.read() as work:
+        assert [each.act for each in await work.acts.newest(subject=f"payout:{payout.id}")] == ["pay_payout", "approve_payout"]
+    assert not breaches(await stage.audit())
+    assert PAID_OUT.startswith("external:")
+
+
+async def test_what_is_refused_is_earnings_again(stage: Stage) -> None:
+    admin, payout = await admin_of(stage), await ask(stage)
+    refused = await stage.app.run(lambda work: work.payouts.refuse(payout.id, admin, "no account given"))
+    assert refused.state is State.REFUSED
+    assert await stage.balance(earnings(stage.miner.id)) == EARNED
+    assert (await ask(stage, key="next")).id != payout.id
+    assert not breaches(await stage.audit())
+
+
+async def test_what_does_not_leave(stage: Stage) -> None:
+    for amount in (0, -1, LEAST - 1, EARNED + 1):
+        with pytest.raises(PayoutAmount):
+            await ask(stage, amount)
+    with pytest.raises(PayoutAmount):
+        await ask(stage, user=stage.creator)
+    assert await stage.balance(wallet(stage.creator.id)) == 1_000_000, "gifts and bought Credits stay"
+    with pytest.raises(PayoutNotFound):
+        await stage.app.run(lambda work: work.payouts.get(99))
+    legs = taking(stage.miner.id, "stripe", 700, Purse(0, 0, 0))
+    await stage.app.run(lambda work: work.ledger.post(Posting("owes", "chargeback", legs)))
+    with pytest.raises(InDebt):
+        await ask(stage)
+    await stage.app.run(lambda work: work.users.freeze(stage.miner.id, True))
+    with pytest.raises(Frozen):
+        await ask(stage)
+
+
+async def test_nobody_decides_about_their_own(stage: Stage) -> None:
+    payout = await ask(stage)
+    for step in ("approve", "refuse"):
+        with pytest.raises(PayoutDecided):
+            await stage.app.run(lambda work, s=step: getattr(work.payouts, s)(payout.id, stage.miner, "mine"))  # type: ignore[misc]  # a default
+
+
+async def test_many_at_once_are_one(stage: Stage) -> None:
+    answers = await asyncio.gather(*(ask(stage, key=f"k{number}") for number in range(8)), return_exceptions=True)
+    assert [type(each) for each in answers].count(Payout) == 1
+    assert all(isinstance(each, Payout | PayoutOpen) for each in answers), answers
+    (payout,) = [each for each in answers if isinstance(each, Payout)]
+    admin = await admin_of(stage)
+    await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "fine"))
+    steps = [
+        stage.app.run(lambda work, s=step: getattr(work.payouts, s)(payout.id, admin, "now"))  # type: ignore[misc]  # a default
+        for step in ("paid", "refuse") * 4
+    ]
+    decided = await asyncio.gather(*steps, return_exceptions=True)
+    assert [type(each) for each in decided].count(Payout) == 1
+    assert not breaches(await stage.audit())
