@@ -164,7 +164,7 @@ class Chat:
         if isinstance(step, Reply):
             return await self._record(event, user, step)
         name, *words = step.action.split()
-        filled = Event(event.id, event.platform, event.person, event.place, action=step.action, answers=step.answers, message=event.message)
+        filled = Event(event.id, event.platform, event.person, step.place, action=step.action, answers=step.answers, message=event.message)
         return await self._answer(filled, user, REGISTRY.actions[name], tuple(words))
 
     async def _key_pasted(self, event: Event, user: User) -> Reply:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from bots.chat.types import Button, Event, Form, Reply
+from bots.chat.types import Button, Event, Form, Place, Reply
 from core.hints import Hints
 from core.words import Text
 
@@ -15,10 +15,11 @@ SECONDS = 15 * 60
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A form whose last question is answered."""
+    """A form whose last question is answered, and where it began, as that was then: at most SECONDS ago for each answer."""
 
     action: str
     answers: dict[str, str]
+    place: Place
 
 
 KEEP = "="
@@ -26,7 +27,8 @@ KEEP = "="
 
 
 def _key(event: Event) -> str:
-    return f"form:{event.platform}:{event.place.chat}:{event.person.id}"
+    """Questions are asked in the private chat, wherever the form began."""
+    return f"form:{event.platform}:{event.private_chat}:{event.person.id}"
 
 
 async def begin(hints: Hints, event: Event, form: Form) -> Reply:
@@ -42,7 +44,7 @@ async def begin(hints: Hints, event: Event, form: Form) -> Reply:
         }
         for each in form.fields
     ]
-    return await _ask(hints, event, {"action": form.action, "fields": fields, "answers": {}})
+    return await _ask(hints, event, {"action": form.action, "fields": fields, "answers": {}, "place": asdict(event.place)})
 
 
 async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
@@ -64,7 +66,7 @@ async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
     state["answers"][field["name"]] = given[: field["most"]]
     if len(state["answers"]) == len(state["fields"]):
         await hints.remember(_key(event), "", 1)
-        return Filled(state["action"], state["answers"])
+        return Filled(state["action"], state["answers"], Place(**state["place"]))
     return await _ask(hints, event, state)
 
 

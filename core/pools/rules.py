@@ -80,6 +80,6 @@ def _quiet(text: str) -> tuple[int, int] | None:
     if text.strip().lower() in NONE:
         return None
     found = re.fullmatch(r"\s*(\d{1,2})\s*-\s*(\d{1,2})\s*", text, re.ASCII)
-    if found is None or not (int(found[1]) < DAY_HOURS and int(found[2]) < DAY_HOURS) or found[1] == found[2]:
+    if found is None or not (int(found[1]) < DAY_HOURS and int(found[2]) < DAY_HOURS) or int(found[1]) == int(found[2]):
         raise BadPolicy(field="quiet")
     return int(found[1]), int(found[2])

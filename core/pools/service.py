@@ -72,6 +72,14 @@ class Pools:
             raise PoolNotFound()
         return read(row)
 
+    async def lock(self, community_id: int) -> Community:
+        """As it is now, and by nobody else changed until the transaction ends. Raises PoolNotFound."""
+        locked = select(communities).where(communities.c.id == community_id).with_for_update()
+        row = (await self._connection.execute(locked)).mappings().first()
+        if row is None:
+            raise PoolNotFound()
+        return read(row)
+
     async def set_policy(self, community: Community, policy: Policy) -> Community:
         """Its rules from now on."""
         quiet = f"{policy.quiet[0]}-{policy.quiet[1]}" if policy.quiet else ""
@@ -86,6 +94,7 @@ class Pools:
         """Gives Credits of the wallet to the pool, for good; `key` makes it once. Raises Frozen, InDebt, InsufficientCredits."""
         if user.frozen:
             raise Frozen()
+        await self.lock(community.id)  # in the order in which submits lock: the community, then its account
         ledger = Ledger(self._connection, self._now)
         if owed := (await ledger.balances([debt(user.id)]))[debt(user.id)]:
             raise InDebt(debt=owed)
@@ -108,12 +117,15 @@ class Pools:
         return [(name, int(amount)) for name, amount in await self._connection.execute(query)]
 
     async def given_by(self, user_id: int) -> list[tuple[Community, int]]:
-        """The communities that a user gave to, and how much; also those whose groups are gone."""
+        """The communities that a user gave to, under any number joined into theirs, and how much; also those whose groups are gone."""
         given, taken = legs.alias(), legs.alias()
+        theirs = select(literal("user:") + cast(users.c.id, String) + ":wallet").where(
+            (users.c.id == user_id) | (users.c.merged_into == user_id)
+        )
         query = (
             select(given.c.account, func.sum(given.c.amount))
             .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
-            .join(taken, (taken.c.entry_id == given.c.entry_id) & (taken.c.account == wallet(user_id)))
+            .join(taken, (taken.c.entry_id == given.c.entry_id) & taken.c.account.in_(theirs))
             .where(given.c.account.like("pool:%"), given.c.amount > 0)
             .group_by(given.c.account)
             .order_by(given.c.account)

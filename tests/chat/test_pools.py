@@ -1,9 +1,11 @@
 """/pool in both languages: one pool for a Telegram group and a Discord server, who sets its rules, and what it does not pay for."""
 
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bots.chat.types import Answer, Event, Person, Place
 from core.generations.pages import page
@@ -80,7 +82,7 @@ async def test_what_the_pool_does_not_pay_for_is_paid_otherwise(desk: Desk) -> N
     assert first.payer == pool(1)
     assert not (await in_group(desk, command="imagine", argument="three --pay me")).private
     assert sentence(await in_group(desk, admin=True, action="pool_switch"))
-    assert (await in_group(desk, "bo", command="imagine", argument="four")).private
+    assert not (await in_group(desk, "bo", command="imagine", argument="four")).private, "a pool that is stopped leaves it to the wallet"
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "x", "²", "1e9", "0.0001", "999999"])
@@ -97,3 +99,32 @@ async def test_what_is_no_rule(desk: Desk, wrong: dict[str, str]) -> None:
     answer = await in_group(desk, admin=True, action="pool_set", answers=RULES | wrong)
     assert answer.private
     assert sentence(answer)
+
+
+async def test_rules_and_gifts_are_asked_for_in_private(desk: Desk) -> None:
+    """A form that begins in a group asks its questions in the private chat, and counts for the group."""
+    await in_group(desk, admin=True, command="pool")
+    assert (await in_group(desk, "bo", action="give")).private
+    assert "25" in sentence(await desk.says("bo", text="25"))
+    assert await desk.stage.balance(pool(1)) == 25_000
+    assert (await in_group(desk, admin=True, action="pool_rules")).private
+    for answer in ("-", "5", "20", "-", "-"):
+        said = await desk.says("ada", text=answer)
+    assert "20" in sentence(said)
+    async with desk.stage.app.read() as work:
+        found = await work.pools.here("telegram", GROUP)
+    assert found is not None
+    assert (found.policy.member_cap, found.policy.day_cap) == (5_000, 20_000)
+
+
+async def test_a_picture_sent_along_is_not_lost(desk: Desk) -> None:
+    await in_group(desk, admin=True, command="pool")
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "PNG")
+    over = await in_group(desk, command="imagine", argument="a hat", attachment=buffer.getvalue())
+    assert over.message is not None
+    assert not (await in_group(desk, action=over.message.rows[0][0].action)).private
+    async with desk.stage.app.read() as work:
+        (made,) = await page(work.connection, desk.user.id, 5)
+    assert made.operation == "edit"
+    assert made.source_blob is not None

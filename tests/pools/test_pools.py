@@ -180,3 +180,25 @@ def test_a_policy_as_a_form_says_it() -> None:
     found = read_policy(answers, Policy(member_cap=5), ["core", "ultra"])
     assert found == Policy(True, 10_000, None, None, frozenset({"core", "ultra"}), (22, 7))
     assert read_policy({}, found, ["core"]) == found
+
+
+async def test_giving_and_spending_at_once_wait_for_each_other_in_one_order(stage: Stage) -> None:
+    """No deadlock that the database has to break: each locks the community before its account."""
+    community = await founded(stage, 20 * PRICE)
+    people = [await stage.person(f"m{number}", 100_000) for number in range(4)]
+
+    async def give(user: User, number: int) -> None:
+        await stage.app.run(lambda work: work.pools.contribute(community, user, 1_000, f"{user.id}:{number}"))
+
+    gives = [give(user, number) for user in people for number in range(4)]
+    spends = [press(stage, community, user, number) for user in people for number in range(4)]
+    answers = await asyncio.gather(*gives, *spends)
+    assert sum(isinstance(each, Submitted) for each in answers) == 16
+    assert await stage.balance(pool(community.id)) == 20 * PRICE + 16_000 - 16 * PRICE
+    assert not breaches(await stage.audit())
+
+
+@pytest.mark.parametrize("hours", ["7-07", "22-022"])
+def test_quiet_hours_that_are_none(hours: str) -> None:
+    with pytest.raises(BadPolicy):
+        read_policy({"quiet": hours}, Policy(), [])

@@ -35,8 +35,8 @@ MAX_FORM_PROMPT = 1000
 )
 async def on_imagine(context: Context) -> Order:
     """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter, PresetNotFound, BadPresetField."""
-    event = context.event
-    return await _wished(context, event.options or parse(event.argument))
+    asked = context.event.options or parse(context.event.argument)
+    return await _wished(context, {name: value for name, value in asked.items() if name != "source"})
 
 
 @action("pay_me", alone=True)
@@ -48,18 +48,18 @@ async def on_pay_me(context: Context) -> Order | Reply:
     return await _wished(context, options | {"pay": "me"})
 
 
-async def _wished(context: Context, options: dict[str, str]) -> Order:
-    event = context.event
-    community = await payer_of(context, options)
-    preset = await context.work.presets.find(options["preset"]) if options.get("preset") else None
-    if preset is not None:
-        options = filled(preset, options | (fields_in(options["fields"]) if options.get("fields") else {}))
-    wish = wish_of(options, edits=event.attachment is not None)
-    order = replace(_order(context, replace(wish, preset_id=preset.id if preset else None)), community_id=community)
-    if event.attachment is None:
-        return order
-    blob = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
-    return replace(order, wish=replace(order.wish, source_blob=blob))
+async def _wished(context: Context, asked: dict[str, str]) -> Order:
+    """`source` among what is asked: the picture that an edit begins from, stored already. A new one is stored once the rest is right."""
+    event, source = context.event, asked.get("source")
+    preset = await context.work.presets.find(asked["preset"]) if asked.get("preset") else None
+    options = asked if preset is None else filled(preset, asked | (fields_in(asked["fields"]) if asked.get("fields") else {}))
+    wish = wish_of(options, edits=source is not None or event.attachment is not None)
+    order = _order(context, replace(wish, source_blob=source, preset_id=preset.id if preset else None))
+    if event.attachment is not None:
+        source = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
+        order = replace(order, wish=replace(order.wish, source_blob=source))
+    kept = {name: value for name, value in asked.items() if name != "source"} | ({"source": source} if source else {})
+    return replace(order, community_id=await payer_of(context, kept))
 
 
 @action("again", alone=True)

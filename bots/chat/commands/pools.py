@@ -94,7 +94,7 @@ async def on_rules(context: Context) -> Reply:
 async def on_set(context: Context) -> Reply:
     """The rules from now on. Raises BadPolicy."""
     _admins(context)
-    community = await _here(context)
+    community = await context.work.pools.lock((await _here(context)).id)
     policy = read_policy(context.event.answers, community.policy, list(context.app.catalog.sale(context.app.today())))
     return await _card(context, await context.work.pools.set_policy(community, policy))
 
@@ -103,7 +103,7 @@ async def on_set(context: Context) -> Reply:
 async def on_switch(context: Context) -> Reply:
     """Stops paying, or pays again."""
     _admins(context)
-    community = await _here(context)
+    community = await context.work.pools.lock((await _here(context)).id)
     policy = replace(community.policy, enabled=not community.policy.enabled)
     return replace(await _card(context, await context.work.pools.set_policy(community, policy)), edit=True)
 
@@ -119,12 +119,12 @@ async def on_code(context: Context) -> Reply:
 
 
 async def payer_of(context: Context, options: dict[str, str]) -> int | None:
-    """The community whose pool pays for a wish: the one here, unless the creator pays themselves (`pay` is "me")."""
+    """The community whose pool pays for a wish: the one here, unless it is stopped, or the creator pays themselves (`pay` is "me")."""
     event = context.event
     if event.place.private or event.place.community is None or options.get("pay", "").lower() == "me":
         return None
     found = await context.work.pools.here(event.platform, event.place.community)
-    if found is None:
+    if found is None or not found.policy.enabled:
         return None
     await context.app.hints.remember(f"wish:{event.platform}:{event.id}:{context.user.id}", json.dumps(options), WISH_SECONDS)
     return found.id
