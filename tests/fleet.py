@@ -73,10 +73,11 @@ async def fleet(settings: Settings, apis: int, *, worker: bool = True) -> AsyncI
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment that makes another process's settings those of this one."""
+    """The environment that makes another process's settings those of this one. Its lines are not counted: most are killed."""
     values = {name: getattr(settings, name) for name in settings.model_fields_set}
     texts = {name: value.get_secret_value() if isinstance(value, SecretStr) else str(value) for name, value in values.items()}
-    return {**os.environ, "PYTHONPATH": str(ROOT), **{f"{PREFIX}{name.upper()}": text for name, text in texts.items()}}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    return {**plain, "PYTHONPATH": str(ROOT), **{f"{PREFIX}{name.upper()}": text for name, text in texts.items()}}
 
 
 async def _answers(client: httpx.AsyncClient) -> bool:
