@@ -6,11 +6,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 
 from api.caller import Caller, allowed
-from api.pages import Cursor, Limit, Page, Pager
+from api.pages import Cursor, Limit, Page
 from api.shown import MAX_ID, Credits, Shown, core_of, refusals
-from api.wallet import Transaction, shown_line
+from api.wallet import Transaction, page_of
 from core.db import DAY
-from core.ledger.statement import statement
 from core.money import format_credits
 from core.oversight.models import Figures
 from core.users.models import Role
@@ -75,13 +74,9 @@ async def list_user_transactions(
     cursor: Cursor = None,
 ) -> Page[Transaction]:
     """Every movement on one of their accounts, the newest first."""
-    app = core_of(request)
-    pager = Pager(request, app, caller.user.id, limit)
-    place = pager.place(cursor)
-    async with app.read() as work:
+    async with core_of(request).read() as work:
         await work.users.get(number)
-        lines = await statement(work.connection, f"user:{number}:{account}", limit + 1, (place[0], place[1]) if place else None)
-    return pager.page(lines, lambda line: (line.entry, line.position), shown_line)
+    return await page_of(request, caller, f"user:{number}:{account}", limit, cursor)
 
 
 @router.get("/statistics", response_model=StatisticsShown, responses=refusals(401, 403, 422), summary="Figures")

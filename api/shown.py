@@ -1,5 +1,6 @@
 """What every route shows alike: amounts as decimal strings of Credits, moments as RFC 3339 in UTC, and strict requests."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -22,7 +23,7 @@ class Asked(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _without_zero(cls, value: object) -> object:
-        if "\0" in str(value):
+        if "\\u0000" in json.dumps(value, default=str).replace("\\\\", ""):
             raise ValueError("has a zero byte")
         return value
 

@@ -59,13 +59,18 @@ async def list_transactions(
     cursor: Cursor = None,
 ) -> Page[Transaction]:
     """Every movement, the newest first, each with the balance after it."""
+    return await page_of(request, caller, _accounts(caller.user.id)[account], limit, cursor)
+
+
+async def page_of(request: Request, caller: Caller, account: str, limit: int, cursor: str | None) -> Page[Transaction]:
+    """A page of an account's statement, for a caller who may read it."""
     app = core_of(request)
     pager = Pager(request, app, caller.user.id, limit)
     place = pager.place(cursor)
     async with app.read() as work:
         before = (place[0], place[1]) if place else None
-        lines = await statement(work.connection, _accounts(caller.user.id)[account], limit + 1, before)
-    return pager.page(lines, lambda line: (line.entry, line.position), shown_line)
+        lines = await statement(work.connection, account, limit + 1, before)
+    return pager.page(lines, lambda line: (line.entry, line.position), _shown)
 
 
 def _accounts(user_id: int) -> dict[AccountName, str]:
@@ -73,8 +78,7 @@ def _accounts(user_id: int) -> dict[AccountName, str]:
     return {"wallet": mine, "held": held_account(mine), "pending": pending(user_id), "earnings": earnings(user_id)}
 
 
-def shown_line(line: Line) -> Transaction:
-    """A line of a statement as the api shows it."""
+def _shown(line: Line) -> Transaction:
     return Transaction(
         id=f"{line.entry}-{line.position}",
         at=moment(line.at),

@@ -5,12 +5,11 @@ The load, the provider's stand-in, PostgreSQL, Valkey and all processes share th
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ from pydantic import SecretStr
 from bench.floor import SCHEMA
 from bench.flow import Delay, delay, lend, people
 from bench.outside import raise_open_files
-from bench.servers import ServerClock
+from bench.servers import ServerClock, running
 from core.access.models import Scope
 from core.access.rules import digest, new_token
 from core.app import open_app
@@ -75,7 +74,7 @@ def measure(server: str, callers: Sequence[int], providers: Sequence[int], secon
     clock, figures = ServerClock(server), []
     mixed: Mixed | None = None
     for milliseconds in providers:
-        with _still(milliseconds) as provider:
+        with running("bench.still", str(milliseconds)) as provider:
             with databases.created(server, databases.migrated_template(server)) as url, tempfile.TemporaryDirectory() as folder:
                 ours, found = asyncio.run(_ours(url, Path(folder), provider, milliseconds, callers, seconds, clock))
                 mixed = mixed or found
@@ -94,10 +93,10 @@ async def _ours(
         resources_per_miner=20, requests_per_address=1_000_000, requests_per_user=1_000_000, log_level="error",
     )  # fmt: skip
     tokens = await _set_up(settings)
-    async with fleet(settings, APIS) as running:
-        apis = [running.processes[address] for address in running.apis]
-        processes = Processes([each.pid for each in apis], [running.processes["worker"].pid], clock)
-        load = Load(running.apis, tokens)
+    async with fleet(settings, APIS) as started:
+        apis = [started.processes[address] for address in started.apis]
+        processes = Processes([each.pid for each in apis], [started.processes["worker"].pid], clock)
+        load = Load(started.apis, tokens)
         await load.closed(max(callers), WARM_SECONDS)
         figures = [await _figure("ours", milliseconds, each, seconds, load, processes) for each in callers]
         mixed = await load.open(MIXED, MIXED_RATE, seconds)
@@ -231,18 +230,6 @@ def _session() -> aiohttp.ClientSession:
 def _used(pids: Sequence[int]) -> float:
     times = [psutil.Process(pid).cpu_times() for pid in pids]
     return float(sum(each.user + each.system for each in times))
-
-
-@contextmanager
-def _still(milliseconds: int) -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.still", str(milliseconds)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
-            process.wait(30)
 
 
 @asynccontextmanager

@@ -4,8 +4,6 @@ The provider's stand-in is a process of its own (bench/outside.py); App, Worker 
 """
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,6 +16,7 @@ import psutil
 from pydantic import SecretStr
 
 from bench.outside import raise_open_files
+from bench.servers import running
 from core.address import Address
 from core.app import App, open_app
 from core.config import Settings
@@ -118,7 +117,7 @@ class _Stage:
 def measure(engine: str, server: str, seconds: float, in_flight: int) -> Figure:
     """On a database of its own. `server`: a superuser's `postgresql://…` URL, used for PostgreSQL alone."""
     raise_open_files()
-    with tempfile.TemporaryDirectory() as folder, _outside() as address, _database(engine, server, Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, running("bench.outside") as address, _database(engine, server, Path(folder)) as url:
         return asyncio.run(_measure(engine, url, Path(folder), address, seconds, in_flight))
 
 
@@ -210,18 +209,6 @@ async def lend(app: App, worker: Worker) -> None:
 async def _say(outside: aiohttp.ClientSession, **switches: float | bool) -> None:
     async with outside.post("/hands/stability/faults", json=switches) as response:
         response.raise_for_status()
-
-
-@contextmanager
-def _outside() -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.outside"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
-            process.wait(30)
 
 
 @contextmanager

@@ -1,13 +1,30 @@
 """What a benchmark asks of its PostgreSQL: the processor time that all of its processes have used."""
 
 import asyncio
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
 
 SETTLE_SECONDS = 3.0
+
+
+@contextmanager
+def running(module: str, *arguments: str) -> Iterator[str]:
+    """A program of the benchmarks in a process of its own, for the length of the block: what it prints first, which is its address."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            process.wait(30)
 
 
 class ServerClock:

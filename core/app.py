@@ -19,7 +19,7 @@ from core.generations.settle import SettleRules, settle_many
 from core.generations.submit import submit_many
 from core.hints import Hints, open_hints, wait
 from core.ledger.audit import Finding, audit_ledger, figures
-from core.ledger.models import GRANTS, Leg, Posting, wallet
+from core.ledger.rules import gift
 from core.mailbox.models import Received
 from core.moderation import load_moderation
 from core.payments.audit import audit_payments
@@ -34,7 +34,7 @@ from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.unit_of_work import UnitOfWork
-from core.users.models import Identity, Role, User
+from core.users.models import Identity, Role
 from core.vault.keyring import Keyring, keyring_file
 from core.vault.models import MAX_SECRET
 from core.vault.secret import Secret
@@ -178,8 +178,7 @@ class App:
 
     async def grant(self, user_id: int, amount: int, key: str) -> None:
         """Gives Credits out of nothing but the operator's word; `key` makes it once."""
-        legs = (Leg(GRANTS, -amount), Leg(wallet(user_id), amount))
-        await self.run(lambda work: work.ledger.post(Posting(key, "grant", legs)))
+        await self.run(lambda work: work.ledger.post(gift(key, user_id, amount)))
 
     async def top_up(self, wanted: TopUp) -> Payment:
         """Begins a payment, and has its rail asked for a checkout. Raises RailOff, PackageNotFound, Frozen, TooManyPayments, KeyReused."""
@@ -215,11 +214,6 @@ class App:
         applied = await self.database.run(lambda connection: apply(connection, now(), rail, event))
         await self.hints.wake(PAYMENTS if applied is Applied.EARLY else OUTBOX)
         return applied
-
-    async def erase(self, user: User) -> None:
-        """Takes a person out, and their pictures. Raises AdminApart, InDebt, NotYet."""
-        for blob in await self.run(lambda work: work.leaving.erase(user)):
-            await self.blobs.delete(blob)
 
     async def audit(self) -> Audit:
         """Proves the books from one snapshot of the database."""

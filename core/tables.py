@@ -6,6 +6,7 @@ from core.db import metadata
 from core.disputes import models as disputes
 from core.generations import models as generations
 from core.idempotency import models as idempotency
+from core.leaving import models as leaving
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
 from core.payments import models as payments
@@ -22,6 +23,7 @@ __all__ = [
     "disputes",
     "generations",
     "idempotency",
+    "leaving",
     "ledger",
     "mailbox",
     "metadata",

@@ -202,21 +202,36 @@ class Worker:
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:
             pass
         await self._inspect()
+        await self._bury()
         await app.run(_prune)
+
+    async def _bury(self) -> None:
+        """Deletes the bytes of pictures whose creators are gone."""
+        async with self._app.read() as work:
+            names = await work.leaving.doomed()
+        try:
+            for name in names:
+                await self._app.blobs.delete(name)
+        except BlobsUnavailable:
+            return  # another time
+        await self._app.run(lambda work: work.leaving.buried(names))
 
     async def _inspect(self) -> None:
         """Looks at the pictures of new disputes; what is clear is refunded at once."""
         app = self._app
         async with app.read() as work:
             found = await work.disputes.uninspected()
-        for dispute, blob, ratio in found:
+        for number, generation in found:
+            model, ratio = app.catalog.models.get(generation.model), generation.parameters.ratio
+            promised = ratio if model is not None and generation.operation == "generate" and ratio in model.ratios else None
             try:
-                evidence = await asyncio.to_thread(examine, await app.blobs.get(blob), ratio)
-            except (BlobNotFound, OSError) as error:  # no picture any more, or none that can be read
-                evidence = {"problem": type(error).__name__, "varies": 0.0}
+                data = await app.blobs.get(str(generation.blob))
+            except BlobNotFound:
+                data = b""
             except BlobsUnavailable:
                 return  # another time
-            await app.run(lambda work, d=dispute.id, e=evidence: work.disputes.inspected(d, e))  # type: ignore[misc]  # defaults
+            evidence = await asyncio.to_thread(examine, data, promised)
+            await app.run(lambda work, d=number, e=evidence: work.disputes.inspected(d, e))  # type: ignore[misc]  # defaults
         if found:
             await app.hints.wake(OUTBOX)
 

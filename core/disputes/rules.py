@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image, ImageStat
 
-from core.ledger.models import INSURANCE, Leg, Posting, earnings, pending, wallet
+from core.generations.rules import released
+from core.ledger.models import INSURANCE, Leg, Posting, wallet
 from core.money import split
 
 FLAT = 1.5
@@ -37,13 +38,8 @@ def refund_part(generation_id: int, payer: str, shares: Sequence[tuple[str, int]
     """
     parts = split(amount, [share for _, share in shares])
     back = tuple(Leg(account, -part) for (account, _), part in zip(shares, parts, strict=True) if part)
-    rest: list[Leg] = []
-    for (account, share), part in zip(shares, parts, strict=True):
-        owner = account.split(":")[1]
-        if share > part and owner.isdigit() and account == pending(int(owner)):
-            rest += (Leg(account, part - share), Leg(earnings(int(owner)), share - part))
-    posting = Posting(f"partial:generation:{generation_id}", "verdict", (*back, Leg(payer, amount)))
-    return posting, Posting(f"released:{generation_id}", "release", tuple(rest)) if rest else None
+    rest = [(account, share - part) for (account, share), part in zip(shares, parts, strict=True)]
+    return Posting(f"partial:generation:{generation_id}", "verdict", (*back, Leg(payer, amount))), released(generation_id, rest)
 
 
 def compensation(dispute_id: int, user_id: int, amount: int) -> Posting:
@@ -52,12 +48,18 @@ def compensation(dispute_id: int, user_id: int, amount: int) -> Posting:
 
 
 def examine(data: bytes, ratio: str | None) -> dict[str, Any]:
-    """What is seen of a picture: its size, how much its brightness varies, and whether its sides are as asked (None: not asked)."""
-    with Image.open(BytesIO(data)) as image:
-        width, height = image.size
-        image.draft("RGB", (SAMPLE, SAMPLE))
-        small = image.convert("RGB")
-        small.thumbnail((SAMPLE, SAMPLE))
+    """What is seen of a picture: its size, how much its brightness varies, and whether its sides are as promised (None: nothing is).
+
+    Bytes that cannot be read vary by nothing: nobody sees a picture.
+    """
+    try:
+        with Image.open(BytesIO(data)) as image:
+            width, height = image.size
+            image.draft("RGB", (SAMPLE, SAMPLE))
+            small = image.convert("RGB")
+            small.thumbnail((SAMPLE, SAMPLE))
+    except Exception as error:  # noqa: BLE001  # pillow's parsers raise anything at all on nonsense; whatever it is, it means "no picture"
+        return {"problem": type(error).__name__, "varies": 0.0}
     varies = max(ImageStat.Stat(small).stddev)
     fits = None
     if ratio is not None:

@@ -16,8 +16,10 @@ from core.disputes.errors import AlreadyDecided, BadAmount, DisputeNotFound, Not
 from core.disputes.models import MAX_TEXT, Dispute, Kind, State, disputes
 from core.disputes.rules import clear, compensation, refund, refund_part
 from core.generations.errors import GenerationNotFound
+from core.generations.models import Generation, attempts, generations
 from core.generations.models import State as GenerationState
-from core.generations.models import attempts, generations
+from core.generations.rules import earners
+from core.generations.service import COLUMNS, read
 from core.ledger.models import Posting
 from core.ledger.service import Ledger
 from core.mailbox.models import Notice
@@ -83,19 +85,15 @@ class Disputes:
         query = select(generations.c.id, generations.c.prompt).where(mine, undisputed).order_by(generations.c.id.desc()).limit(limit)
         return [(number, prompt) for number, prompt in await self._connection.execute(query)]
 
-    async def uninspected(self, limit: int = PAGE) -> list[tuple[Dispute, str, str | None]]:
-        """Open ones whose picture nobody has looked at: with its blob, and the ratio that was asked for where that is promised."""
+    async def uninspected(self, limit: int = PAGE) -> list[tuple[int, Generation]]:
+        """(number, picture) of open ones whose picture nobody has looked at."""
         query = (
-            select(disputes, generations.c.blob, generations.c.parameters, generations.c.operation)
+            select(disputes.c.id.label("dispute"), *COLUMNS)
             .join(generations, generations.c.id == disputes.c.generation_id)
             .where(disputes.c.state == State.OPEN, disputes.c.inspected_at.is_(None))
         )
         rows = (await self._connection.execute(query.order_by(disputes.c.id).limit(limit))).mappings()
-        found = []
-        for row in rows:
-            ratio = json.loads(row["parameters"]).get("ratio") if row["operation"] == "generate" else None
-            found.append((_read({column.name: row[column.name] for column in disputes.c}), str(row["blob"]), ratio))
-        return found
+        return [(row["dispute"], read(row)) for row in rows]
 
     async def inspected(self, dispute_id: int, evidence: dict[str, Any]) -> Dispute:
         """What was seen of its picture, once; what is clear by rule is refunded at once, else admins and who earns are told."""
@@ -108,9 +106,9 @@ class Disputes:
             return await self.get(dispute_id)
         if (why := clear(evidence)) is not None:
             return await self._close(found, row, None, State.REFUNDED, why, row["paid"])
-        people, earners = Users(self._connection, self._now), _owners(json.loads(row["shares"]))
-        admins = set(await people.admins()) - earners - {found.user_id}
-        addresses = await people.addresses(admins | earners)
+        people, theirs = Users(self._connection, self._now), earners(json.loads(row["shares"]))
+        admins = set(await people.admins()) - theirs - {found.user_id}
+        addresses = await people.addresses(admins | theirs)
         notices = [
             Notice(f"{found.subject}:new:{reader}", addresses[reader], "dispute_new" if reader in admins else "dispute_against",
                    {"dispute": found.id, "reader": reader})
@@ -124,7 +122,7 @@ class Disputes:
         found = await self.get(dispute_id)
         row = await self._lock(found.generation_id)
         found = await self.get(dispute_id)
-        if row is None or user.id not in _owners(json.loads(row["shares"])):
+        if row is None or user.id not in earners(json.loads(row["shares"])):
             raise DisputeNotFound(dispute=dispute_id)
         if found.state is not State.OPEN or found.answer:
             raise AlreadyDecided(dispute=dispute_id)
@@ -164,7 +162,7 @@ class Disputes:
         found = await self.get(dispute_id)
         if found.state is not State.OPEN:
             raise AlreadyDecided(dispute=dispute_id)
-        if admin.id in _owners(json.loads(row["shares"])) | {found.user_id}:
+        if admin.id in earners(json.loads(row["shares"])) | {found.user_id}:
             raise OwnDispute(dispute=dispute_id)
         return found, row
 
@@ -190,7 +188,7 @@ class Disputes:
         await self._move(found.generation_id, GenerationState.REFUNDED if refunded else GenerationState.DELIVERED, ends=ends)
         values = {"state": verdict, "reason": " ".join(reason.split()), "decided_by": by, "decided_at": self._now, "amount": amount}
         await self._connection.execute(update(disputes).where(disputes.c.id == found.id).values(**values))
-        await self._tell(found, _owners(shares))
+        await self._tell(found, earners(shares))
         return await self.get(found.id)
 
     async def _story(self, generation_id: int) -> dict[str, Any]:
@@ -226,11 +224,6 @@ class Disputes:
     async def _move(self, generation_id: int, state: GenerationState, *, ends: bool = False) -> None:
         values: dict[str, Any] = {"state": state} | ({"release_at": None} if ends else {})
         await self._connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
-
-
-def _owners(shares: list[tuple[str, int]]) -> set[int]:
-    """Who earns by a picture."""
-    return {int(account.split(":")[1]) for account, _ in shares if account.startswith("user:")}
 
 
 def _read(row: Any) -> Dispute:

@@ -44,7 +44,7 @@ generations = Table(
     Column("community_id", Id),
     Column("token_id", Id),  # the API token that asked, whose spending cap counts it
     Column("parent_id", Id, ForeignKey("generations.id")),
-    Column("preset_id", Id),  # the version of a preset that it was made with, or what it was remixed from was
+    Column("preset_id", Id),  # the version of a preset that it, or the picture it is a remix of, was made with
     Column("lane", String(16), nullable=False, server_default="normal"),
     Column("payer", String(64), nullable=False),
     Column("model", String(64), nullable=False),

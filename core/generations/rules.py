@@ -3,14 +3,14 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 
 from core.catalog import MAX_PROMPT, MAX_SEED, BadParameter, Catalog, Model
 from core.generations.errors import BadPrompt
 from core.generations.models import Order, OutcomeKind, Parameters, Settlement, State, Wish
-from core.ledger.models import FEES, Leg, pending
+from core.ledger.models import FEES, Leg, Posting, earnings, pending
 from core.money import split
 from core.providers.base import Fault
 
@@ -100,6 +100,26 @@ def split_price(price: int, owner_id: int, miner_percent: int, author_id: int | 
         return (Leg(pending(owner_id), miner + royalty), Leg(FEES, fee - royalty))
     author = (Leg(pending(author_id), royalty),) if author_id is not None and royalty else ()
     return (Leg(pending(owner_id), miner), *author, Leg(FEES, fee - royalty))
+
+
+def earners(shares: Sequence[tuple[str, int]]) -> set[int]:
+    """The users who earn by a picture, from the shares of its capture.
+
+    >>> sorted(earners([("user:2:pending", 3825), ("user:3:pending", 225), ("platform:fees", 450)]))
+    [2, 3]
+    """
+    return {int(account.split(":")[1]) for account, _ in shares if account.startswith("user:")}
+
+
+def released(generation_id: int, shares: Sequence[tuple[str, int]]) -> Posting | None:
+    """The entry that makes what is pending of these shares spendable, once for each generation; None when nothing is."""
+    due = [
+        (owner, amount)
+        for owner in sorted(earners(shares))
+        if (amount := sum(each for account, each in shares if account == pending(owner)))
+    ]
+    legs = tuple(leg for owner, amount in due for leg in (Leg(pending(owner), -amount), Leg(earnings(owner), amount)))
+    return Posting(f"released:{generation_id}", "release", legs) if legs else None
 
 
 def tries_left(settlement: Settlement, tried: int, most: int, now: int, deadline: int) -> str | None:

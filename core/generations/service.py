@@ -102,6 +102,19 @@ class Generations:
         await Mailbox(self._connection, self._now).touch([found.subject])
         return await self.get(generation_id)
 
+    async def cancel_all(self, user_id: int) -> None:
+        """Cancels whatever of a user's still waits. Where their row is locked, nothing comes to it meanwhile."""
+        queued = (generations.c.user_id == user_id) & (generations.c.state == State.QUEUED)
+        waiting = select(generations.c.id, generations.c.key).where(queued).order_by(generations.c.id).with_for_update()
+        found = (await self._connection.execute(waiting)).all()
+        if not found:
+            return
+        here = generations.c.id.in_([id_ for id_, _ in found])
+        await self._connection.execute(update(generations).where(here).values(state=State.CANCELLED, finished_at=self._now))
+        releases = [Release(f"cancel:{id_}", f"hold:{key}") for id_, key in found]
+        raise_first_refusal(await Ledger(self._connection, self._now).release_many(releases))
+        await Mailbox(self._connection, self._now).touch([f"generation:{id_}" for id_, _ in found])
+
 
 async def read_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Generation]:
     """Generations by their business keys."""

@@ -12,10 +12,10 @@ from core.catalog import Catalog
 from core.db import DAY, SECOND
 from core.generations.models import Generation, Lease, OutcomeKind, Settlement, State, attempts, generations
 from core.generations.reward import Royalties, royalties_of
-from core.generations.rules import split_price, tries_left
+from core.generations.rules import earners, released, split_price, tries_left
 from core.generations.service import COLUMNS, read
 from core.generations.submit import hold_key
-from core.ledger.models import Capture, Leg, Posting, Release, Step, earnings, pending
+from core.ledger.models import Capture, Release, Step
 from core.ledger.service import Ledger, raise_first_refusal
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
@@ -280,29 +280,19 @@ async def release_earnings(connection: AsyncConnection, now: int) -> int:
     frozen = await _with_frozen(connection, {id_: shares for id_, shares in rows})
     if frozen:
         await connection.execute(update(generations).where(generations.c.id.in_(frozen)).values(release_at=now + DAY))
-    postings = [posting for id_, shares in rows if id_ not in frozen and (posting := _release(id_, json.loads(shares))) is not None]
+    postings = [posting for id_, shares in rows if id_ not in frozen and (posting := released(id_, json.loads(shares))) is not None]
     if postings:
         raise_first_refusal(await Ledger(connection, now).post_many(postings))
-    if released := [id_ for id_, _ in rows if id_ not in frozen]:
-        done = update(generations).where(generations.c.id.in_(released)).values(release_at=None)
+    if done_ := [id_ for id_, _ in rows if id_ not in frozen]:
+        done = update(generations).where(generations.c.id.in_(done_)).values(release_at=None)
         await connection.execute(done)
     return len(rows)
 
 
 async def _with_frozen(connection: AsyncConnection, shares: Mapping[int, str]) -> set[int]:
     """Which of the generations somebody earns by who is frozen."""
-    earners = {id_: [account.split(":") for account, _ in json.loads(text)] for id_, text in shares.items()}
-    owners = {id_: {int(parts[1]) for parts in accounts if parts[0] == "user"} for id_, accounts in earners.items()}
+    owners = {id_: earners(json.loads(text)) for id_, text in shares.items()}
     everybody = set().union(*owners.values())
     query = select(users.c.id).where(users.c.id.in_(everybody), users.c.frozen)
     found = set(await connection.scalars(query)) if everybody else set()
     return {id_ for id_, theirs in owners.items() if theirs & found}
-
-
-def _release(generation_id: int, shares: Sequence[tuple[str, int]]) -> Posting | None:
-    legs: list[Leg] = []
-    for account, amount in shares:
-        owner = account.split(":")[1]
-        if amount and owner.isdigit() and account == pending(int(owner)):
-            legs += (Leg(account, -amount), Leg(earnings(int(owner)), amount))
-    return Posting(f"released:{generation_id}", "release", tuple(legs)) if legs else None

@@ -38,12 +38,12 @@ class Purse:
         return problem
 
 
-async def purses_of(connection: AsyncConnection, numbers: Collection[int], now: int) -> dict[int, Purse]:
-    """The purses of these communities; nothing is asked of the database when there is none."""
+async def purses_of(connection: AsyncConnection, numbers: Collection[int], now: int, *, lock: bool = True) -> dict[int, Purse]:
+    """The purses of these communities; nothing is asked of the database when there is none. `lock` False: to be shown alone."""
     if not numbers:
         return {}
-    locked = select(communities).where(communities.c.id.in_(numbers)).order_by(communities.c.id).with_for_update()
-    found = {row["id"]: read(row) for row in (await connection.execute(locked)).mappings()}
+    wanted = select(communities).where(communities.c.id.in_(numbers)).order_by(communities.c.id)
+    found = {row["id"]: read(row) for row in (await connection.execute(wanted.with_for_update() if lock else wanted)).mappings()}
     balances = await Ledger(connection, now).balances([pool(number) for number in numbers])
     purses = {number: Purse(found.get(number), balances[pool(number)]) for number in numbers}
     spent = case(

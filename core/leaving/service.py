@@ -1,8 +1,10 @@
 """Leaving: what is kept of a person in one document, and how they are erased. The ledger is kept, the person is gone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.access.models import api_tokens, mailed_codes, passwords, sessions
@@ -10,11 +12,13 @@ from core.acts.service import Acts
 from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
 from core.generations.models import State, generations
+from core.generations.service import Generations
 from core.joining.errors import AdminApart
 from core.leaving.errors import NotYet
+from core.leaving.models import doomed_blobs
 from core.ledger.errors import InDebt
-from core.ledger.models import Release, debt, earnings, pending, wallet
-from core.ledger.service import Ledger, raise_first_refusal
+from core.ledger.models import debt, earnings, pending, wallet
+from core.ledger.service import Ledger
 from core.ledger.statement import MAX_LINES, statement
 from core.mailbox.models import outbox
 from core.payments.models import payments
@@ -26,6 +30,7 @@ from core.users.models import User, identities, users
 from core.vault.service import wipe
 
 GONE = "gone"
+BURIED_AT_ONCE = 50
 WHOLE = 10_000
 """Rows of one kind that a document holds at most; who has more asks the operator."""
 _GENERATION = ("id", "created_at", "model", "operation", "prompt", "parameters", "state", "paid", "seed", "width", "height")
@@ -57,10 +62,10 @@ class Leaving:
             "disputes": await self._rows(disputes, ("id", "generation_id", "kind", "state", "reason"), disputes.c.user_id == user.id),
         }
 
-    async def erase(self, user: User) -> list[str]:
+    async def erase(self, user: User) -> None:
         """Takes the person out: identities, name, prompts, sessions, tokens, password, keys and presets; what waits is cancelled.
 
-        Returns the pictures whose bytes are to be deleted. Entries stay, and so what is left on the accounts, for nobody.
+        The bytes of their pictures are deleted by a worker. Entries stay, and so what is left on the accounts, for nobody.
 
         Raises AdminApart, InDebt, NotYet while something runs or is in dispute.
         """
@@ -88,7 +93,17 @@ class Leaving:
             await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
-        return [name for pair in named for name in pair if name]
+        if names := {name for pair in named for name in pair if name}:
+            insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+            await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), [{"name": name} for name in sorted(names)])
+
+    async def doomed(self) -> list[str]:
+        """Pictures whose bytes are to be deleted, some at a time."""
+        return list(await self._connection.scalars(select(doomed_blobs.c.name).order_by(doomed_blobs.c.name).limit(BURIED_AT_ONCE)))
+
+    async def buried(self, names: Sequence[str]) -> None:
+        """Their bytes are gone."""
+        await self._connection.execute(delete(doomed_blobs).where(doomed_blobs.c.name.in_(names)))
 
     async def _end_work(self, user_id: int) -> None:
         """Cancels what waits and revokes what is lent. Raises NotYet where something runs or is in dispute."""
@@ -101,13 +116,7 @@ class Leaving:
         for query in (*running, calling):
             if (await self._connection.execute(query.limit(1))).first() is not None:
                 raise NotYet()
-        queued = (generations.c.user_id == user_id) & (generations.c.state == State.QUEUED)
-        waiting = (await self._connection.execute(select(generations.c.id, generations.c.key).where(queued).with_for_update())).all()
-        if waiting:
-            here = generations.c.id.in_([id_ for id_, _ in waiting])
-            await self._connection.execute(update(generations).where(here).values(state=State.CANCELLED, finished_at=self._now))
-            releases = [Release(f"cancel:{id_}", f"hold:{key}") for id_, key in waiting]
-            raise_first_refusal(await Ledger(self._connection, self._now).release_many(releases))
+        await Generations(self._connection, self._now).cancel_all(user_id)
         for number in (await self._connection.scalars(select(resources.c.id).where(lent))).all():
             await wipe(self._connection, f"resource:{number}")
         ended = lent & resources.c.state.not_in((ResourceState.WITHDRAWN, ResourceState.REVOKED))

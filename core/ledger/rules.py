@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from core.errors import Refusal
 from core.ledger.errors import CaptureExceedsHold, HoldClosed, HoldNotFound, InsufficientCredits, KeyReused
 from core.ledger.models import (
+    GRANTS,
     MAX_KEY,
     MAX_LEGS,
     Capture,
@@ -20,6 +21,7 @@ from core.ledger.models import (
     Step,
     held_account,
     is_guarded,
+    wallet,
 )
 from core.money import MAX_AMOUNT
 
@@ -36,6 +38,11 @@ class Plan:
     holds: list[tuple[str, str, int, int]] = field(default_factory=list)  # key, payer, amount, expires at
     closed: list[tuple[str, str]] = field(default_factory=list)  # hold's key, closing entry's key
     deltas: dict[str, int] = field(default_factory=dict)  # guarded accounts only
+
+
+def gift(key: str, user_id: int, amount: int) -> Posting:
+    """Credits out of nothing but somebody's word, into a user's wallet."""
+    return Posting(key, "grant", (Leg(GRANTS, -amount), Leg(wallet(user_id), amount)))
 
 
 def content_of(step: Step) -> str:

@@ -9,8 +9,10 @@ from core.access.service import Access
 from core.acts.service import Acts
 from core.generations.models import State, generations
 from core.generations.pages import page
-from core.ledger.models import FEES, GRANTS, Leg, Posting, Release, accounts, debt, earnings, entries, held_account, legs, pending, wallet
-from core.ledger.service import Ledger, raise_first_refusal
+from core.generations.service import Generations
+from core.ledger.models import FEES, accounts, debt, earnings, entries, held_account, legs, pending, wallet
+from core.ledger.rules import gift
+from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
 from core.oversight.errors import GrantTooLarge, NotOneself, StandsSo
@@ -77,8 +79,7 @@ class Oversight:
         if not 0 < amount <= most:
             raise GrantTooLarge(limit=most)
         await Acts(self._connection, self._now).record(admin.id, "grant", f"user:{user.id}", reason, amount=amount, key=key)
-        legs_ = (Leg(GRANTS, -amount), Leg(wallet(user.id), amount))
-        await Ledger(self._connection, self._now).post(Posting(f"grant:{key}", "grant", legs_))
+        await Ledger(self._connection, self._now).post(gift(f"grant:{key}", user.id, amount))
 
     async def ban(self, admin: User, user_id: int, reason: str) -> User:
         """Freezes a user, all in one: what waits is cancelled and its holds given back, what is lent is paused, sessions end; what is
@@ -89,7 +90,7 @@ class Oversight:
         user = await self._lock(admin, user_id, frozen=False)
         await Acts(self._connection, self._now).record(admin.id, "ban", f"user:{user.id}", reason)
         await Users(self._connection, self._now).freeze(user.id, True)
-        await self._cancel_all(user.id)
+        await Generations(self._connection, self._now).cancel_all(user.id)
         listed = (resources.c.owner_id == user.id) & (resources.c.state == ResourceState.LISTED)
         await self._connection.execute(update(resources).where(listed).values(state=ResourceState.PAUSED))
         await Access(self._connection, self._now).end_sessions(user.id)
@@ -132,19 +133,6 @@ class Oversight:
             await self._one(fees.where(legs.c.account == FEES, entries.c.at >= since)),
             bars,
         )
-
-    async def _cancel_all(self, user_id: int) -> None:
-        """What waits of a user's. Their row is locked, so nothing comes to it."""
-        queued = (generations.c.user_id == user_id) & (generations.c.state == State.QUEUED)
-        waiting = select(generations.c.id, generations.c.key).where(queued).order_by(generations.c.id).with_for_update()
-        found = (await self._connection.execute(waiting)).all()
-        if not found:
-            return
-        here = generations.c.id.in_([id_ for id_, _ in found])
-        await self._connection.execute(update(generations).where(here).values(state=State.CANCELLED, finished_at=self._now))
-        releases = [Release(f"cancel:{id_}", f"hold:{key}") for id_, key in found]
-        raise_first_refusal(await Ledger(self._connection, self._now).release_many(releases))
-        await Mailbox(self._connection, self._now).touch([f"generation:{id_}" for id_, _ in found])
 
     async def _lock(self, admin: User, user_id: int, *, frozen: bool) -> User:
         locked = select(users.c.id).where(users.c.id == user_id).with_for_update()

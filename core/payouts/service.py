@@ -101,7 +101,7 @@ class Payouts:
         return found
 
     async def _decide(self, found: Payout, state: State, admin: User, reference: str) -> Payout:
-        text = " ".join(reason for reason in reference.split())[:MAX_REFERENCE]
+        text = " ".join(reference.split())[:MAX_REFERENCE]
         decided = await self._move(found, state, decided_by=admin.id, decided_at=self._now, reference=text)
         await self._tell(decided, {found.user_id}, "payout_decided")
         return decided

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import String, cast, delete, func, insert, literal, select, update
+from sqlalchemy import String, cast, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,11 +48,6 @@ class Pools:
         made = insert_(community_chats).values(row).on_conflict_do_nothing().returning(community_chats.c.place)
         if (await self._connection.execute(made)).first() is None:
             raise PoolExists()
-
-    async def leave(self, platform: str, place: str) -> None:
-        """The bot is gone from there: its pool and what was given to it stay."""
-        here = (community_chats.c.platform == platform) & (community_chats.c.place == place)
-        await self._connection.execute(delete(community_chats).where(here))
 
     async def keep_code(self, community: Community, code: str) -> bool:
         """Keeps a code, good once for 10 minutes, by which another group joins; False when there were too many in an hour."""

@@ -14,13 +14,15 @@ from sqlalchemy import text
 
 from core.disputes.errors import AlreadyDecided, BadAmount, DisputeNotFound, OwnDispute
 from core.disputes.models import Dispute, Kind, State
-from core.disputes.rules import clear, examine, refund_part
+from core.disputes.rules import RATIO_OFF, clear, examine, refund_part
 from core.generations.models import Generation
 from core.generations.models import State as GenerationState
 from core.ledger.models import earnings, pending, wallet
+from core.providers import openai
 from core.providers.base import Delivered, Picture
 from core.users.models import Role, User
 from core.worker import Worker
+from sandbox import stability
 from tests.stage import PRICE, Stage, breaches, staged, work_off
 
 SHARE = 3_825
@@ -189,3 +191,18 @@ def test_a_part_is_taken_in_proportion(amounts: list[int], data: st.DataObject) 
         assert 0 <= taken.get(account, 0) <= amount
         if account.startswith("user:"):
             assert taken.get(account, 0) + rest.get(account, 0) == amount
+
+
+def test_bytes_that_are_no_picture_show_nothing() -> None:
+    for data in (b"", b"\x89PNG", b"not a picture", drawn()[:200]):
+        found = examine(data, "1:1")
+        assert found["varies"] == 0
+        assert clear(found) == "blank"
+
+
+def test_what_providers_draw_is_as_promised() -> None:
+    """Their sides are multiples of their own, so a ratio is met nearly; none of theirs may be taken for a mistake."""
+    of_openai = ((ratio, tuple(map(int, size.split("x")))) for ratio, size in openai.SIZES.items())
+    for ratio, (width, height) in (*stability.SIZES.items(), *of_openai):
+        across, _, down = ratio.partition(":")
+        assert abs(width / height * int(down) / int(across) - 1) <= RATIO_OFF, ratio

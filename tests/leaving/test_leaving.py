@@ -74,8 +74,11 @@ async def test_nothing_names_the_person_any_more(stage: Stage) -> None:
     await stage.app.run(lambda work: work.access.add_token(user.id, token, "t", [Scope.GENERATE], None, None, 5))
     await stage.app.submit(stage.order("waits", user, PROMPT))
     made = await stage.generation(1)
-    await stage.app.erase(user)
+    await stage.app.run(lambda work: work.leaving.erase(user))
     assert NAME not in await everything(stage)
+    worker = Worker(stage.app, 1)
+    await worker.sweep()
+    await worker.sweep()
     assert made.blob is not None
     with pytest.raises(BlobNotFound):
         await stage.app.blobs.get(made.blob)
@@ -94,16 +97,16 @@ async def test_not_while_something_goes_on(stage: Stage) -> None:
     dispute = await stage.app.run(lambda work: work.disputes.open(1, user, Kind.OTHER))
     before = await everything(stage)
     with pytest.raises(NotYet):
-        await stage.app.erase(user)
+        await stage.app.run(lambda work: work.leaving.erase(user))
     assert await everything(stage) == before
     admin = await stage.person("olga")
     await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=False, reason="fine"))
     legs = taking(user.id, "stripe", 700, Purse(0, 0, 0))
     await stage.app.run(lambda work: work.ledger.post(Posting("owes", "chargeback", legs)))
     with pytest.raises(InDebt):
-        await stage.app.erase(user)
+        await stage.app.run(lambda work: work.leaving.erase(user))
     await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
     async with stage.app.read() as work:
         now_admin = await work.users.get(user.id)
     with pytest.raises(AdminApart):
-        await stage.app.erase(now_admin)
+        await stage.app.run(lambda work: work.leaving.erase(now_admin))

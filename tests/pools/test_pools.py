@@ -128,10 +128,6 @@ async def test_giving_is_once_and_never_more_than_there_is(stage: Stage) -> None
     async with stage.app.read() as work:
         assert await work.pools.top(community) == [("giver", 4_000), ("creator", 1_000)]
         assert await work.pools.given_by(user.id) == [(community, 4_000)]
-    await stage.app.run(lambda work: work.pools.leave("telegram", "-100"))
-    async with stage.app.read() as work:
-        assert await work.pools.here("telegram", "-100") is None
-        assert await work.pools.given_by(user.id) == [(community, 4_000)], "nothing is lost"
     frozen = replace(user, frozen=True)
     with pytest.raises(Frozen):
         await stage.app.run(lambda work: work.pools.contribute(community, frozen, 1_000, "frozen"))

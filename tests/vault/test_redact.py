@@ -155,7 +155,7 @@ def test_it_is_installed_once_on_the_handlers_of_the_root(caplog: pytest.LogCapt
         redactor.install()
         redactor.install()
         assert root.handlers and all(handler.filters.count(redactor) == 1 for handler in root.handlers)
-        logging.getLogger("some.library").warning("called with %s", STABILITY)
+        logging.getLogger("some.package").warning("called with %s", STABILITY)
         assert STABILITY not in caplog.text and MASK in caplog.text
     finally:
         for handler in root.handlers:

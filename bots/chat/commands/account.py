@@ -80,7 +80,7 @@ async def on_export(context: Context) -> Reply:
     return Reply(Text("export", {"url": url, "minutes": EXPORT_SECONDS // 60}), rows=rows, private=True)
 
 
-@action("erase", alone=True)
+@action("erase")
 async def on_erase(context: Context) -> Reply:
     """Takes the person out, once they have said so twice. Raises AdminApart, InDebt, NotYet."""
     if context.words[:1] != ("yes",):
@@ -88,5 +88,5 @@ async def on_erase(context: Context) -> Reply:
         balances = await context.work.ledger.balances(names.values())
         yes = Button(Text("button.erase_yes"), "erase yes", style="danger")
         return Reply(Text("erase.sure", {"left": Amount(sum(balances.values()))}), rows=((yes,),), private=True)
-    await context.app.erase(context.user)
+    await context.work.leaving.erase(context.user)
     return Reply(Text("erase.done"), private=True)

@@ -168,7 +168,7 @@ async def _given(context: Context) -> Reply:
 
 
 async def _card(context: Context, community: Community, news: Text | None = None) -> Reply:
-    purse = (await purses_of(context.work.connection, [community.id], context.work.now))[community.id]
+    purse = (await purses_of(context.work.connection, [community.id], context.work.now, lock=False))[community.id]
     top = [Text("pool.giver", {"name": name, "amount": Amount(amount)}) for name, amount in await context.work.pools.top(community)]
     facts = {
         "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
