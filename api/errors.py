@@ -19,7 +19,7 @@ from core.access.errors import BadAddress, BadInitData, BadPassword, CapReached,
 from core.blobs import BlobsUnavailable
 from core.catalog import BadParameter, UnknownModel
 from core.errors import AetherflowError, Forbidden, NotFound, Refusal
-from core.generations.errors import BadPrompt, TooManyQueued
+from core.generations.errors import BadPrompt, Maintenance, TooManyQueued
 from core.joining.errors import JoinCodeExpired
 from core.ledger.errors import InsufficientCredits, KeyReused
 from core.moderation import ForbiddenPrompt
@@ -60,6 +60,7 @@ STATUS: dict[type[AetherflowError], int] = {
     TooManyQueued: 429,
     AetherflowError: 500,
     BlobsUnavailable: 503,
+    Maintenance: 503,
     RailError: 503,
 }
 """The nearest class of an error decides."""

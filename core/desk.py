@@ -21,6 +21,8 @@ from core.payments.receive import decode, drop_refund, finish_refund, lock_refun
 from core.unit_of_work import UnitOfWork
 
 AT_ONCE = 16
+AWAY = 5
+"""Failures of a rail, one after the other, by which the admins are told."""
 STARS_READ = "stars:read"
 KEPT_SECONDS = 30 * 24 * 3600
 
@@ -35,6 +37,7 @@ class Desk:
         self._rails = rails
         self._names = list(rails)
         self._caught_up_at = 0
+        self._away: dict[str, int] = {}  # failures in a row; a rail that has answered since is 0, one that was never asked is missing
 
     async def run(self) -> None:
         """Works until cancelled; outlives a database that is away for a while."""
@@ -99,10 +102,24 @@ class Desk:
         except RailAway as error:
             log.warning("rail_away", rail=payment.rail, payment=payment.id, problem=error.facts.get("problem"))
             await self._app.run(lambda work: work.payments.ask_later(payment))
+            await self._failed(payment.rail)
         except RailRefused as error:
             problem = str(error.facts.get("problem", ""))[:64]
             log.error("rail_refused", rail=payment.rail, payment=payment.id, problem=problem)
             await self._end(payment, State.FAILED, problem)
+        else:
+            await self._answered(payment.rail)
+
+    async def _failed(self, rail: str) -> None:
+        self._away[rail] = self._away.get(rail, 0) + 1
+        if self._away[rail] >= AWAY:
+            await self._app.run(lambda work: work.alerts.say(f"rail:{rail}", "rail", rail=rail))
+            await self._app.hints.wake(OUTBOX)
+
+    async def _answered(self, rail: str) -> None:
+        if self._away.get(rail) != 0:
+            self._away[rail] = 0
+            await self._app.run(lambda work: work.alerts.over(f"rail:{rail}", "rail", rail=rail))
 
     async def _open(self, payment: Payment) -> None:
         if payment.expires_at <= self._app.now():

@@ -17,6 +17,12 @@ def format_credits(amount: int) -> str:
     return f"{sign}{whole}" + (f".{part:03d}".rstrip("0") if part else "")
 
 
+def format_dollars(amount: int) -> str:
+    """Micro-dollars, in which providers' balances and costs are kept, as people read them: 1_250_000 -> "$1.25"."""
+    whole, part = divmod(amount // 10_000, 100)
+    return f"${whole}.{part:02d}"
+
+
 def parse_credits(text: str) -> int:
     """A number that a person typed, in Credits, as milli-credits. Raises ValueError for anything else, more than 3 decimals included."""
     try:

@@ -9,6 +9,7 @@ from core.idempotency import models as idempotency
 from core.leaving import models as leaving
 from core.ledger import models as ledger
 from core.mailbox import models as mailbox
+from core.oversight import models as oversight
 from core.payments import models as payments
 from core.payouts import models as payouts
 from core.pools import models as pools
@@ -27,6 +28,7 @@ __all__ = [
     "ledger",
     "mailbox",
     "metadata",
+    "oversight",
     "payments",
     "payouts",
     "pools",

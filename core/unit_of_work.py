@@ -11,6 +11,8 @@ from core.joining.service import Joining
 from core.leaving.service import Leaving
 from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
+from core.oversight.alert import Alerts
+from core.oversight.control import Controls
 from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.payouts.service import Payouts
@@ -40,5 +42,7 @@ class UnitOfWork:
         self.payouts = Payouts(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)
+        self.controls = Controls(connection, now)
+        self.alerts = Alerts(connection, now)
         self.leaving = Leaving(connection, now)
         self.joining = Joining(connection, now)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.app import ENDED, GENERATIONS, OUTBOX, PROBES, App
 from core.blobs import BlobNotFound, BlobsUnavailable
-from core.db import MINUTE, SECOND
+from core.db import HOUR, MINUTE, SECOND
 from core.desk import Desk
 from core.disputes.rules import examine
 from core.errors import AetherflowError
@@ -25,6 +25,7 @@ from core.hints import wait
 from core.joining.service import collect_joined
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
+from core.oversight.alert import EVERY
 from core.payments.service import collect_debts
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State
@@ -203,6 +204,7 @@ class Worker:
             pass
         await self._inspect()
         await self._bury()
+        await self._watch()
         await app.run(_prune)
 
     async def _bury(self) -> None:
@@ -234,6 +236,22 @@ class Worker:
             await app.run(lambda work, d=number, e=evidence: work.disputes.inspected(d, e))  # type: ignore[misc]  # defaults
         if found:
             await app.hints.wake(OUTBOX)
+
+    async def _watch(self) -> None:
+        """Looks for what admins have to know; of all workers one does."""
+        app, hours = self._app, self._app.settings.audit_hours
+
+        async def look(work: UnitOfWork) -> bool:
+            if await work.alerts.is_turn("providers", EVERY):
+                await work.alerts.check_providers(app.providers)
+            await work.alerts.check_drained()
+            return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR)
+
+        if await app.run(look):
+            wrong = [each.name for each in (await app.audit()).findings if each.breaches]
+            log.info("audited", breached=wrong)
+            await app.run(lambda work: (work.alerts.say if wrong else work.alerts.over)("audit", "audit", checks=wrong))
+        await app.hints.wake(OUTBOX)
 
     # Probing
 
@@ -268,6 +286,7 @@ class Worker:
 
         async def write(work: UnitOfWork) -> None:
             after = await work.resources.on_probed(resource, probe, served)
+            await work.alerts.check_leak(resource, probe.balance)
             notice = _news(resource, after, probe)
             address = (await work.users.addresses([resource.owner_id])).get(resource.owner_id)
             if notice is not None and address is not None:

@@ -42,6 +42,8 @@ VERBS = {
     "lend",
     "publish",
     "hand_over",
+    "control",
+    "alert",
 }
 """… a service that grew, split by what it does, …"""
 SPECIAL = {

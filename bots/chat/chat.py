@@ -17,7 +17,8 @@ import bots.chat.commands.pools
 import bots.chat.commands.presets
 import bots.chat.commands.resources
 import bots.chat.commands.topup
-import bots.chat.commands.wallet  # noqa: F401  # importing declares their commands
+import bots.chat.commands.wallet
+import bots.chat.commands.watch  # noqa: F401  # importing declares their commands
 from bots.chat import forms
 from bots.chat.errors import explain
 from bots.chat.notices import status

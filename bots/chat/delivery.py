@@ -46,7 +46,13 @@ class Delivery:
     async def run(self, stop: asyncio.Event) -> None:
         """Delivers until `stop`; at most AT_ONCE messages are under way, and none of them holds up the others."""
         due = self._app.hints.on(OUTBOX)
+
+        async def wake_to_stop() -> None:
+            await stop.wait()
+            due.set()
+
         async with asyncio.TaskGroup() as group:
+            group.create_task(wake_to_stop())
             while not stop.is_set():
                 try:
                     rows = await self._take(AT_ONCE - self._busy)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bots.chat.alarms import alarm
 from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
@@ -13,6 +14,7 @@ from core.db import SECOND
 from core.generations.models import Generation, State
 from core.ledger.models import wallet
 from core.mailbox.models import Delivery
+from core.money import format_dollars
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
 
@@ -44,30 +46,12 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
         return Wording(await status(work, generation), user.locale, live=True)
-    if delivery.kind in ("dispute_new", "dispute_against"):
-        dispute = await work.disputes.get(int(delivery.body["dispute"]))
+    if "reader" in delivery.body:
         reader = await work.users.get(int(delivery.body["reader"]))
-        return Wording(opened(dispute, delivery), reader.locale)
-    if delivery.kind in ("bundle", "verdict"):
-        dispute = await work.disputes.get(int(delivery.body["dispute"]))
-        reader = await work.users.get(int(delivery.body["reader"]))
-        return Wording(await bundle(work, dispute) if delivery.kind == "bundle" else told(dispute, delivery), reader.locale)
-    if delivery.kind == "preset_report":
-        reader = await work.users.get(int(delivery.body["reader"]))
-        name = str(delivery.body["preset"])
-        rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)
-        return Wording(Reply(Text("preset.report", {"name": name, "n": delivery.body["count"]}), rows=rows), reader.locale)
-    if delivery.kind == "chart":
-        reader = await work.users.get(int(delivery.body["reader"]))
-        return Wording(Reply(Text("stats.chart"), media=(Media(str(delivery.body["blob"])),)), reader.locale)
+        return Wording(await _told(work, delivery), reader.locale)
     if delivery.kind in ("banned", "unbanned"):
         user = await work.users.get(int(delivery.body["user"]))
         return Wording(Reply(Text(f"notice.{delivery.kind}", {"reason": delivery.body["reason"]})), user.locale)
-    if delivery.kind in ("payout_new", "payout_decided"):
-        payout = await work.payouts.get(int(delivery.body["payout"]))
-        reader = await work.users.get(int(delivery.body["reader"]))
-        decided = Reply(Text(f"payout.{payout.state}", payout_facts(payout)))
-        return Wording(payout_card(payout) if delivery.kind == "payout_new" else decided, reader.locale)
     if delivery.kind == "joined":
         kept = await work.users.get(int(delivery.body["user"]))
         known = await work.users.identities(kept.id)
@@ -84,6 +68,26 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
     resource = await work.resources.get(int(delivery.body["resource"]))
     owner = await work.users.get(resource.owner_id)
     return Wording(_resource_news(app, delivery, resource.id, resource.provider), owner.locale)
+
+
+async def _told(work: UnitOfWork, delivery: Delivery) -> Reply:
+    """What is said to one of several readers, each in their own language."""
+    body = delivery.body
+    if delivery.kind == "alert":
+        return alarm(delivery)
+    if delivery.kind == "chart":
+        return Reply(Text("stats.chart"), media=(Media(str(body["blob"])),))
+    if delivery.kind == "preset_report":
+        name = str(body["preset"])
+        rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)
+        return Reply(Text("preset.report", {"name": name, "n": body["count"]}), rows=rows)
+    if "payout" in body:
+        payout = await work.payouts.get(int(body["payout"]))
+        return payout_card(payout) if delivery.kind == "payout_new" else Reply(Text(f"payout.{payout.state}", payout_facts(payout)))
+    dispute = await work.disputes.get(int(body["dispute"]))
+    if delivery.kind == "bundle":
+        return await bundle(work, dispute)
+    return told(dispute, delivery) if delivery.kind == "verdict" else opened(dispute, delivery)
 
 
 async def status(work: UnitOfWork, generation: Generation) -> Reply:
@@ -128,13 +132,17 @@ def _facts(generation: Generation) -> dict[str, Any]:
 
 def _resource_news(app: App, delivery: Delivery, number: int, provider: str) -> Reply:
     facts: dict[str, Any] = {"id": number, "provider": app.catalog.providers[provider].name}
+    if delivery.kind in ("resource_stopped", "resource_freed"):
+        facts["reason"] = delivery.body["reason"]
+    if delivery.kind == "resource_leak":
+        facts |= {name: format_dollars(delivery.body[name]) for name in ("gone", "used")}
     if fault := delivery.body.get("fault"):
         facts["why"] = Text(f"fault.{fault}")
     if delivery.kind == "resource_ready":
         balance = delivery.body.get("balance")
-        facts["balance"] = Text("balance.unknown") if balance is None else f"${balance / 1_000_000:.2f}"
+        facts["balance"] = Text("balance.unknown") if balance is None else format_dollars(balance)
         rows = ((Button(Text("button.set_limits"), f"limits {number}", style="primary"),),)
-    elif delivery.kind == "resource_refused":
+    elif delivery.kind in ("resource_refused", "resource_leak"):
         rows = ((Button(Text("button.new_key"), f"hand {number}", style="primary"),),)
     else:
         rows = ((Button(Text("button.resource"), f"resource {number}"),),)

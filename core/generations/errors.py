@@ -9,6 +9,12 @@ class BadPrompt(Refusal):
     code = "bad_prompt"
 
 
+class Maintenance(Refusal):
+    """Nothing new is taken for now; what waits and runs is finished."""
+
+    code = "maintenance"
+
+
 class TooManyQueued(Refusal):
     """The user has as many generations waiting as allowed. Facts: `limit`."""
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
+from core.acts.models import MAX_REASON
 from core.address import MAX_CHAT, Address
 from core.db import Id, Moment, metadata
 from core.vault.models import Sealed
@@ -120,6 +121,16 @@ attempts = Table(
     Index("ix_attempts_started_at", "started_at", "resource_id"),
     Index("ix_attempts_resource_id", "resource_id", "started_at"),
     Index("ix_attempts_open", "lease_until", postgresql_where=text("finished_at IS NULL"), sqlite_where=text("finished_at IS NULL")),
+)
+
+
+maintenance = Table(  # while its one row is there, no new generation is taken
+    "maintenance",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("since", Moment, nullable=False),
+    Column("reason", String(MAX_REASON), nullable=False),
+    CheckConstraint("id = 1", name="one"),
 )
 
 

@@ -12,8 +12,8 @@ from core.access.errors import CapReached
 from core.access.models import api_tokens
 from core.db import HOUR, MINUTE, SECOND
 from core.errors import Refusal
-from core.generations.errors import TooManyQueued
-from core.generations.models import Order, State, Submitted, generations
+from core.generations.errors import Maintenance, TooManyQueued
+from core.generations.models import Order, State, Submitted, generations, maintenance
 from core.generations.rules import content_of
 from core.generations.service import read_by_key, spent_by_token
 from core.generations.spend import purses_of
@@ -35,10 +35,11 @@ FIRST_WORD = 10 * SECOND
 
 @dataclass(slots=True)
 class _Standing:
-    """A user as the queue sees them: queued and running generations, and the last turn taken."""
+    """A user as the queue sees them: queued and running generations, the last turn taken, and whether anything is taken at all."""
 
     frozen: bool
     joined: bool
+    closed: bool
     active: int = 0
     turn: int = 0
 
@@ -53,8 +54,8 @@ async def submit_many(
 ) -> list[Submitted | Refusal]:
     """Holds the price and queues each order; a replay finds its own row. One refused order never touches another.
 
-    Per item: Submitted, or InsufficientCredits, JustJoined, Frozen, InDebt, TooManyQueued, CapReached, or KeyReused for a known key
-    with another content.
+    Per item: Submitted, or InsufficientCredits, Maintenance, JustJoined, Frozen, InDebt, TooManyQueued, CapReached, or KeyReused for a
+    known key with another content.
     `minutes` is how long a generation may wait and run.
     """
     first: dict[str, Order] = {}
@@ -94,7 +95,9 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
     for order in orders:
         left = budgets.get(order.token_id)
         standing = standings[order.user_id]
-        if standing.joined:
+        if standing.closed:
+            refused[order.key] = Maintenance()
+        elif standing.joined:
             refused[order.key] = JustJoined()
         elif standing.frozen:
             refused[order.key] = Frozen()
@@ -179,9 +182,10 @@ async def _standings(connection: AsyncConnection, user_ids: set[int]) -> dict[in
     Start-time fair queueing: a user's next turn follows their own last one, but never lies behind what is served now. So one creator with
     500 requests does not delay another's first.
     """
-    wanted = select(users.c.id, users.c.frozen, users.c.merged_into.is_not(None)).where(users.c.id.in_(user_ids))
+    closed = select(maintenance.c.id).exists()
+    wanted = select(users.c.id, users.c.frozen, users.c.merged_into.is_not(None), closed).where(users.c.id.in_(user_ids))
     locked = wanted.order_by(users.c.id).with_for_update()
-    standings = {id_: _Standing(frozen, joined) for id_, frozen, joined in await connection.execute(locked)}
+    standings = {id_: _Standing(*flags) for id_, *flags in await connection.execute(locked)}
     served = await connection.scalar(select(func.min(generations.c.turn)).where(generations.c.state == State.QUEUED))
     for standing in standings.values():
         standing.turn = (served or 1) - 1

@@ -2,9 +2,28 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Column, String, Table
+
+from core.db import Moment, metadata
 from core.generations.models import Generation
 from core.payments.models import Payment
+from core.resources.models import Resource
 from core.users.models import User
+
+incidents = Table(  # what is wrong now, and was said to the admins
+    "incidents",
+    metadata,
+    Column("key", String(64), primary_key=True),  # "rail:stripe", "provider:openai", "audit"
+    Column("since", Moment, nullable=False),
+    Column("said_at", Moment, nullable=False),
+)
+
+rounds = Table(  # what one worker of all does every so often
+    "rounds",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("due_at", Moment, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +37,37 @@ class Dossier:
     paid: list[Payment]
     lent: int
     acts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One call on a resource. `outcome` None while it runs; `reasons` are the scheduler's words for choosing it."""
+
+    generation: int
+    outcome: str | None
+    fault: str | None
+    seconds: float | None
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One resource as admins see it; never its key."""
+
+    resource: Resource
+    owner: User
+    tries: list[Try]
+    acts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Maintenance: since when (microseconds; None: it is off) and why, and what still waits and runs."""
+
+    since: int | None
+    reason: str
+    waiting: int
+    running: int
 
 
 @dataclass(frozen=True, slots=True)

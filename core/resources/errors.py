@@ -27,6 +27,12 @@ class NotAllowedNow(Refusal):
     code = "not_allowed_now"
 
 
+class Stopped(Refusal):
+    """The platform has paused it, and its owner cannot list it. Facts: `resource`, `why` ("admin", "leak")."""
+
+    code = "resource_stopped"
+
+
 class BadLimit(Refusal):
     """A limit that is no number or out of its range. Facts: `field`, `value`, `low`, `high`."""
 

@@ -39,6 +39,14 @@ class HealthState(StrEnum):
     OUT = "out"  # until a probe succeeds
 
 
+class Stop(StrEnum):
+    """Why a resource may not be listed, whatever its owner wants."""
+
+    NO = ""
+    ADMIN = "admin"  # until an admin lifts it
+    LEAK = "leak"  # its balance fell faster than by our use; until another key is handed over
+
+
 resources = Table(
     "resources",
     metadata,
@@ -48,6 +56,7 @@ resources = Table(
     Column("provider", String(32), nullable=False),
     Column("label", String(MAX_LABEL), nullable=False, server_default=""),
     Column("state", String(16), nullable=False),
+    Column("stopped", String(8), nullable=False, server_default=""),
     Column("scope", String(16), nullable=False, server_default="market"),
     Column("attested_rule", String(32), nullable=False),  # version of the provider's terms that was shown
     Column("attested_locale", String(8), nullable=False),
@@ -157,6 +166,7 @@ class Resource:
     last_chosen_at: float
     balance: int | None = field(default=None)
     synced_at: float | None = None
+    stopped: Stop = Stop.NO
 
     @property
     def subject(self) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, case, func, insert, select, update
+from sqlalchemy import RowMapping, and_, bindparam, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import ProviderRule
 from core.db import MINUTE, SECOND
 from core.providers.base import Probe
-from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, TooManyResources
-from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, handovers, resources
+from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, Stopped, TooManyResources
+from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, Stop, handovers, resources
 from core.resources.rules import NEXT, day_and_month, on_probe, read_limits, read_scope
 from core.users.models import users
 from core.vault.models import Sealed
@@ -102,17 +102,30 @@ class Resources:
     async def keep_key(self, resource: Resource, sealed: Sealed) -> None:
         """Stores a sealed key and asks for a probe. Raises NotAllowedNow, or DuplicateSecret when the key is in escrow elsewhere."""
         values = {"key_version": sealed.version, "probe_at": self._now, "health": HealthState.HEALTHY, "fault": None, "models": None}
+        values["stopped"] = case((resources.c.stopped == Stop.LEAK, Stop.NO), else_=resources.c.stopped)  # another key does not leak
         await self.move(resource, State.PROBING, **values)
         await store(self._connection, sealed, self._now)
 
     async def move(self, resource: Resource, state: State, **values: Any) -> None:
-        """Changes the state by compare-and-set. Raises NotAllowedNow where there is no such step, or another was faster."""
+        """Changes the state by compare-and-set. Raises Stopped, or NotAllowedNow where there is no such step, or another was faster."""
+        if state is State.LISTED and resource.stopped:
+            raise Stopped(resource=resource.id, why=resource.stopped)
         allowed = state in NEXT[resource.state]
-        here = (resources.c.id == resource.id) & (resources.c.state == resource.state) & (resources.c.key_version == resource.key_version)
+        same = {name: getattr(resource, name) for name in ("id", "state", "key_version", "stopped")}
+        here = and_(*(resources.c[name] == value for name, value in same.items()))
         if not allowed or (await self._connection.execute(update(resources).where(here).values(state=state, **values))).rowcount != 1:
             raise NotAllowedNow(resource=resource.id, state=resource.state, action=state)
         if state in (State.WITHDRAWN, State.REVOKED):
             await wipe(self._connection, resource.subject)
+
+    async def stop(self, resource_id: int, why: Stop) -> Resource:
+        """Pauses it whatever its owner wants; `Stop.NO` lifts that, and leaves it paused. Raises ResourceNotFound, NotAllowedNow."""
+        here = (resources.c.id == resource_id) & (resources.c.stopped != why) & resources.c.state.in_(HELD_STATES)
+        paused = case((resources.c.state == State.LISTED, State.PAUSED), else_=resources.c.state)
+        if (await self._connection.execute(update(resources).where(here).values(stopped=why, state=paused))).rowcount != 1:
+            found = await self.get(resource_id)
+            raise NotAllowedNow(resource=found.id, state=found.state, action="stop")
+        return await self.get(resource_id)
 
     async def change(self, resource: Resource, answers: Mapping[str, str]) -> Resource:
         """Sets price, limits, scope and label as the miner answered; lists a resource that was ready. Raises BadLimit, NotAllowedNow."""
@@ -134,6 +147,10 @@ class Resources:
         if resource.state is State.READY:
             await self.move(resource, State.LISTED)
         return await self.get(resource.id)
+
+    async def probe_soon(self, resource_id: int) -> None:
+        """The worker looks at it next."""
+        await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(probe_at=self._now))
 
     async def lock_listed(self) -> list[Resource]:
         """Every resource that may get work, locked in the order of their ids."""
@@ -272,4 +289,5 @@ def _resource(row: RowMapping, now: int) -> Resource:
         limits.day_limit - (row["day_used"] if row["day"] == day else 0),
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
+        Stop(row["stopped"]),
     )  # fmt: skip

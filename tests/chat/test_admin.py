@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from bots.chat.chat import SENTENCES
 from bots.chat.notices import word
 from bots.chat.rendering import pictures_of
 from core.ledger.models import Leg, Posting, earnings, wallet
 from core.users.models import Identity, Role
-from core.words import LOCALES
+from core.words import LOCALES, Words
 from core.worker import Worker
 from tests.chat.desk import KEY, Desk, refused, seated, sentence
 from tests.stage import work_off
@@ -82,6 +83,67 @@ async def test_nobody_is_found(desk: Desk, who: str) -> None:
 @pytest.mark.parametrize("amount", ["0", "-1", "x", "1000.001", "²"])
 async def test_what_is_no_grant(desk: Desk, amount: str) -> None:
     await refused(desk, who="root", action=f"granted {desk.user.id}", answers={"amount": amount, "reason": "because"})
+
+
+async def test_a_key_is_looked_at_stopped_and_freed(desk: Desk) -> None:
+    lent = await desk.stage.lend(KEY, desk.user)
+    await desk.stage.submit("a", user=desk.user)
+    await work_off(Worker(desk.stage.app, 1))
+    card = await desk.says("root", command="resource", argument=f"#{lent.id}")
+    assert card.private
+    assert "$10.00" in sentence(card)
+    assert KEY not in sentence(card)
+    assert card.message is not None
+    assert sentence(await desk.press(card.message.rows[0][0].action, "root"))
+    assert "looks odd" in sentence(await desk.says("root", text="looks odd"))
+    await refused(desk, action=f"resume {lent.id}")
+    for number in ("999", "0", "x", "²", "-1"):
+        await refused(desk, who="root", command="resource", argument=number)
+    freed = await desk.press(f"free_resource {lent.id}", "root")
+    assert sentence(freed)
+    assert sentence(await desk.says("root", text="was nothing"))
+    assert sentence(await desk.press(f"resume {lent.id}"))
+    async with desk.stage.app.begin() as work:
+        rows = [each for each in await work.mailbox.take_deliveries(["telegram"], 50) if each.address.chat == "ada"]
+        rows += [each for each in await work.mailbox.take_deliveries(["telegram"], 50) if each.address.chat == "ada"]
+        assert rows
+        for row in rows:
+            assert (await word(desk.stage.app, work, row)).reply is not None
+
+
+async def test_maintenance_is_a_sentence_for_everybody(desk: Desk) -> None:
+    await desk.stage.lend(KEY)
+    assert sentence(await desk.says("root", command="maintenance"))
+    assert sentence(await desk.says("root", command="maintenance", argument="on"))
+    assert "a move" in sentence(await desk.says("root", text="a move"))
+    await refused(desk, command="imagine", argument="a fox")
+    assert sentence(await desk.press("maintenance", "root"))
+    assert sentence(await desk.press("maintenance off", "root"))
+    assert sentence(await desk.says("root", text="moved"))
+    assert (await desk.says(command="imagine", argument="a fox")).message is not None
+
+
+async def test_every_alarm_has_its_words(desk: Desk) -> None:
+    lent, alerts = await desk.stage.lend(KEY, desk.user), ("rail", "provider", "audit")
+    async with desk.stage.app.begin() as work:
+        for kind in alerts:
+            await work.alerts.say(kind, kind, rail="stripe", provider="openai", failed=9, tries=10, listed=2, able=0, checks=["sum"])
+            await work.alerts.over(kind, kind, rail="stripe", provider="openai", failed=0, tries=10, listed=2, able=2)
+        assert await work.alerts.check_leak(lent, 1_000_000)
+        await work.controls.close(desk.user, "a move")
+        await work.alerts.check_drained()
+    said = []
+    for _ in range(8):
+        async with desk.stage.app.begin() as work:
+            for row in await work.mailbox.take_deliveries(["telegram"], 50):
+                reply = (await word(desk.stage.app, work, row)).reply
+                assert reply is not None and reply.text is not None
+                text = Words(SENTENCES).say(reply.text, desk.locale)
+                assert "{" not in text and not text.startswith(("alert.", "notice.")), text
+                said.append(reply.text.code)
+                await work.mailbox.delivered(row.id, "1")
+    wanted = {"alert.leak", "alert.drained", "notice.resource_leak"} | {f"alert.{kind}{end}" for kind in alerts for end in ("", ".over")}
+    assert wanted <= set(said)
 
 
 async def test_somebody_takes_their_data_and_leaves(desk: Desk) -> None:

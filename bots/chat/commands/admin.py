@@ -30,7 +30,7 @@ async def on_grant(context: Context) -> Reply:
     """Asks how much, and why."""
     found = await context.work.oversight.look_up(_who(context))
     amount = Field("amount", Text("field.amount"), max_length=12)
-    return Reply(form=Form(f"granted {found.id}", Text("button.grant"), (amount, _reason())), private=True)
+    return Reply(form=Form(f"granted {found.id}", Text("button.grant"), (amount, reason_field())), private=True)
 
 
 @action("granted", admin=True)
@@ -113,10 +113,11 @@ def _who(context: Context) -> str:
 
 async def _ask(context: Context, word: str, title: str) -> Reply:
     found = await context.work.oversight.look_up(_who(context))
-    return Reply(form=Form(f"{word} {found.id}", Text(title), (_reason(),)), private=True)
+    return Reply(form=Form(f"{word} {found.id}", Text(title), (reason_field(),)), private=True)
 
 
-def _reason() -> Field:
+def reason_field() -> Field:
+    """Why an admin does something."""
     return Field("reason", Text("field.reason"), max_length=MAX_REASON)
 
 

@@ -2,7 +2,7 @@
 
 from bots.chat.registry import Answered, Context, action, command
 from bots.chat.types import Button, Field, Form, Reply
-from core.money import format_credits
+from core.money import format_credits, format_dollars
 from core.resources.models import Resource, Scope, State
 from core.resources.rules import may_lend
 from core.words import Amount, Text
@@ -176,7 +176,7 @@ def _card(context: Context, resource: Resource) -> Reply:
         "delivered": resource.health.delivered,
         "latency": f"{resource.health.latency:.1f}",
         "scope": Text(f"scope.{resource.scope}"),
-        "balance": Text("balance.unknown") if resource.balance is None else f"${resource.balance / 1_000_000:.2f}",
+        "balance": Text("balance.unknown") if resource.balance is None else format_dollars(resource.balance),
     }
     return Reply(Text("resource", facts), rows=_card_rows(resource), private=True)
 

@@ -1,0 +1,128 @@
+"""Alarms for the admins: what is wrong is said once, said again after AGAIN while it lasts, and its end is said too.
+
+Every alarm is a row, and what is looked at every so often has a row that says when it is due, so that of many workers one speaks.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from core.acts.service import Acts
+from core.db import HOUR, MINUTE, SECOND
+from core.generations.models import OutcomeKind, State, attempts, generations, maintenance
+from core.mailbox.models import Notice
+from core.mailbox.service import Mailbox
+from core.oversight.models import incidents, rounds
+from core.oversight.rules import fails, leaked
+from core.resources.errors import NotAllowedNow
+from core.resources.models import HealthState, Resource, Stop, resources
+from core.resources.models import State as ResourceState
+from core.resources.service import Resources
+from core.users.service import Users
+
+AGAIN = 6 * HOUR
+WINDOW = 10 * MINUTE
+"""The calls by which a provider is judged."""
+EVERY = MINUTE
+FAILED = (OutcomeKind.FAILED_FREE, OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
+"""Refused content is nobody's fault."""
+
+
+class Alerts:
+    """One transaction's view of what is wrong."""
+
+    def __init__(self, connection: AsyncConnection, now: int) -> None:
+        self._connection = connection
+        self._now = now
+        self._insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+    async def is_turn(self, name: str, every: int) -> bool:
+        """Whether this is the one that does something now which is done every so often (microseconds), first then."""
+        mine = update(rounds).where(rounds.c.name == name, rounds.c.due_at <= self._now).values(due_at=self._now + every)
+        if (await self._connection.execute(mine)).rowcount:
+            return True
+        await self._connection.execute(self._insert(rounds).values(name=name, due_at=self._now + every).on_conflict_do_nothing())
+        return False
+
+    async def say(self, key: str, kind: str, **facts: Any) -> bool:
+        """Something is wrong: the admins are told, unless they were within AGAIN. Whether they are."""
+        row = self._insert(incidents).values(key=key, since=self._now, said_at=self._now)
+        again = row.on_conflict_do_update(
+            index_elements=["key"], set_={"said_at": self._now}, where=incidents.c.said_at <= self._now - AGAIN
+        ).returning(incidents.c.key)
+        if (await self._connection.execute(again)).first() is None:
+            return False
+        await self._tell(f"alert:{key}:{self._now}", kind, facts)
+        return True
+
+    async def over(self, key: str, kind: str, **facts: Any) -> bool:
+        """It is well again: the admins are told where they were told that it was not."""
+        if (await self._connection.execute(delete(incidents).where(incidents.c.key == key))).rowcount != 1:
+            return False
+        await self._tell(f"over:{key}:{self._now}", f"{kind}.over", facts)
+        return True
+
+    async def check_providers(self, names: Iterable[str]) -> None:
+        """Looks at the calls of the last minutes and at what is lent."""
+        recent = attempts.c.started_at > self._now - WINDOW
+        failed = func.sum(case((attempts.c.outcome.in_(FAILED), 1), else_=0))
+        calls = (
+            select(resources.c.provider, func.count(), failed)
+            .select_from(attempts.join(resources, resources.c.id == attempts.c.resource_id))
+            .where(recent, attempts.c.outcome.is_not(None), attempts.c.outcome != OutcomeKind.REJECTED)
+            .group_by(resources.c.provider)
+        )
+        able = func.sum(case((resources.c.health != HealthState.OUT, 1), else_=0))
+        lent = (
+            select(resources.c.provider, func.count(), able).where(resources.c.state == ResourceState.LISTED).group_by(resources.c.provider)
+        )
+        tried = {name: (int(tries), int(bad)) for name, tries, bad in await self._connection.execute(calls)}
+        listed = {name: (int(count), int(good)) for name, count, good in await self._connection.execute(lent)}
+        for name in sorted(names):
+            (tries, bad), (count, good) = tried.get(name, (0, 0)), listed.get(name, (0, 0))
+            tell = self.say if fails(tries, bad, count, good) else self.over
+            await tell(f"provider:{name}", "provider", provider=name, tries=tries, failed=bad, listed=count, able=good)
+
+    async def check_leak(self, before: Resource, balance: int | None) -> bool:
+        """After a sync: whether a key's balance fell without us. It is then paused until another one is handed over; all are told."""
+        since = int((before.synced_at or 0) * SECOND)
+        mine = (attempts.c.resource_id == before.id) & (func.coalesce(attempts.c.finished_at, self._now) >= since - MINUTE)
+        dearest = select(func.max(attempts.c.cost)).where(attempts.c.resource_id == before.id).scalar_subquery()
+        cost = case((attempts.c.outcome == OutcomeKind.FAILED_FREE, 0), else_=func.coalesce(attempts.c.cost, dearest, 0))
+        spent = select(func.coalesce(func.sum(cost), 0)).where(mine)
+        used = int((await self._connection.execute(spent)).scalar_one())
+        gone = leaked(before.balance, balance, used)
+        if not gone:
+            return False
+        try:
+            stopped = await Resources(self._connection, self._now).stop(before.id, Stop.LEAK)
+        except NotAllowedNow:
+            return False  # it is, already
+        facts = {"resource": stopped.id, "gone": gone, "used": used}
+        await Acts(self._connection, self._now).record(None, "stop", stopped.subject, "the key's balance falls without our use", **facts)
+        owner = (await Users(self._connection, self._now).addresses([stopped.owner_id])).get(stopped.owner_id)
+        if owner is not None:
+            notice = Notice(f"leak:{stopped.id}:{self._now}", owner, "resource_leak", facts, stopped.subject)
+            await Mailbox(self._connection, self._now).say([notice])
+        await self._tell(f"alert:leak:{stopped.id}:{self._now}", "leak", facts | {"owner": stopped.owner_id})
+        return True
+
+    async def check_drained(self) -> None:
+        """In maintenance: the admins are told, once, that nothing waits or runs any more."""
+        since = await self._connection.scalar(select(maintenance.c.since))
+        if since is None:
+            return
+        active = select(generations.c.id).where(generations.c.state.in_((State.QUEUED, State.RUNNING))).limit(1)
+        if (await self._connection.execute(active)).first() is None:
+            await self._tell(f"drained:{since}", "drained", {})
+
+    async def _tell(self, key: str, kind: str, facts: dict[str, Any]) -> None:
+        people = Users(self._connection, self._now)
+        addresses = await people.addresses(await people.admins())
+        body = {"alert": kind, "facts": facts}
+        await Mailbox(self._connection, self._now).say(
+            [Notice(f"{key}:{reader}", address, "alert", body | {"reader": reader}) for reader, address in sorted(addresses.items())]
+        )
