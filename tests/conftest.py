@@ -18,6 +18,7 @@ from zlib import crc32
 import hypothesis
 import pytest
 import redis
+import structlog
 
 from core.db import Database
 from migrations.upgrade import upgrade
@@ -39,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _run.enter_context(services.keeper())
     network.close_off()
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])  # its own way to show one traceback takes 5 s
 
 
 PAIRS = {("en", "sqlite"), ("zh", "postgresql")}

@@ -45,34 +45,36 @@ async def test_chinese_from_the_first_word(town: Town) -> None:
     assert "语言" in await town.said(CHEN, "/language", "语言")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("/imagine", "Say what the picture shows"),
-        ("/imagine a cat --wings 3", "--wings"),
-        ("/imagine a cat --model dragon", "dragon"),
-        ("/imagine a cat --ar 7:1", "7:1"),
-        ("/imagine a cat --seed many", "many"),
-        ("/imagine a cat --seed -1", "--seed"),
-        ("/imagine a cat --style gothic", "gothic"),
-        ("/imagine a cat \u202egnp.exe", "U+202E"),
-        ("/imagine " + "x" * 2001, "2001"),
-        ("/imagine a cat --model upscale-fast", "upscale-fast"),
-        ("/nonsense", "/help"),
-        ("hello there", "/imagine"),
-        ("/cancel", "Nothing of yours"),
-        ("/resources", "/lend"),
-        ("/history", "Nothing yet"),
-        ("/help", "/imagine"),
-        ("/terms", "Terms"),
-        ("/privacy", "Privacy"),
-        ("sk-thisisapastedkey0123456789", "looked like a key"),
-    ],
-)
-async def test_bad_input_gets_a_clear_sentence_and_changes_nothing(town: Town, text: str, expected: str) -> None:
-    await town.said(ADA, text, expected)
-    async with town.books() as app, app.read() as work:
-        assert not await page(work.connection, 1, 50)
+BAD = [
+    ("/imagine", "Say what the picture shows"),
+    ("/imagine a cat --wings 3", "--wings"),
+    ("/imagine a cat --model dragon", "dragon"),
+    ("/imagine a cat --ar 7:1", "7:1"),
+    ("/imagine a cat --seed many", "many"),
+    ("/imagine a cat --seed -1", "--seed"),
+    ("/imagine a cat --style gothic", "gothic"),
+    ("/imagine a cat \u202egnp.exe", "U+202E"),
+    ("/imagine " + "x" * 2001, "2001"),
+    ("/imagine a cat --model upscale-fast", "upscale-fast"),
+    ("/nonsense", "/help"),
+    ("hello there", "/imagine"),
+    ("/cancel", "Nothing of yours"),
+    ("/resources", "/lend"),
+    ("/history", "Nothing yet"),
+    ("/help", "/imagine"),
+    ("/terms", "Terms"),
+    ("/privacy", "Privacy"),
+    ("sk-thisisapastedkey0123456789", "looked like a key"),
+]
+"""What somebody types, and what the answer names."""
+
+
+async def test_bad_input_gets_a_clear_sentence_and_changes_nothing(town: Town) -> None:
+    async with town.books() as app:
+        for text, expected in BAD:
+            await town.said(ADA, text, expected)
+            async with app.read() as work:
+                assert not await page(work.connection, 1, 50), text
         assert (await app.audit()).clean
 
 
