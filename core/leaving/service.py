@@ -1,6 +1,6 @@
 """Leaving: what is kept of a person in one document, and how they are erased. The ledger is kept, the person is gone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -94,12 +94,21 @@ class Leaving:
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
         if names := {name for pair in named for name in pair if name}:
-            insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-            await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), [{"name": name} for name in sorted(names)])
+            await self.doom(names, self._now)
+
+    async def doom(self, names: Iterable[str], due_at: int) -> None:
+        """A worker deletes the bytes of these pictures from that moment on; of two moments the earlier counts."""
+        insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        row = insert_(doomed_blobs)
+        sooner = row.on_conflict_do_update(
+            index_elements=["name"], set_={"due_at": row.excluded.due_at}, where=row.excluded.due_at < doomed_blobs.c.due_at
+        )
+        await self._connection.execute(sooner, [{"name": name, "due_at": due_at} for name in sorted(names)])
 
     async def doomed(self) -> list[str]:
-        """Pictures whose bytes are to be deleted, some at a time."""
-        return list(await self._connection.scalars(select(doomed_blobs.c.name).order_by(doomed_blobs.c.name).limit(BURIED_AT_ONCE)))
+        """Pictures whose bytes are to be deleted now, some at a time."""
+        due = select(doomed_blobs.c.name).where(doomed_blobs.c.due_at <= self._now)
+        return list(await self._connection.scalars(due.order_by(doomed_blobs.c.due_at).limit(BURIED_AT_ONCE)))
 
     async def buried(self, names: Sequence[str]) -> None:
         """Their bytes are gone."""

@@ -40,14 +40,17 @@ class Oversight:
         self._now = now
 
     async def look_up(self, text: str) -> User:
-        """A user by number, `platform:id`, e-mail address or the name that others see. Raises UserNotFound, also where it is not clear."""
+        """A user by number, `platform:id`, e-mail address or the name exactly as others see it.
+
+        Raises UserNotFound, also where it is not clear.
+        """
         named = text.replace("\0", "").strip().removeprefix("@")
         people = Users(self._connection, self._now)
         if named.isascii() and named.isdigit() and len(named) < 16 and (found := await self._by(users.c.id == int(named))):
             return found
         platform, _, person = named.partition(":")
         known = await people.find(platform, person) if person else await people.find("email", named.lower()) if "@" in named else None
-        known = known or await self._by((func.lower(users.c.name) == named.lower()) & users.c.merged_into.is_(None))
+        known = known or await self._by((users.c.name == named) & users.c.merged_into.is_(None))
         if known is None:
             raise UserNotFound(user=named[:64])
         return known

@@ -32,6 +32,7 @@ users = Table(
     Column("merged_into", Id, ForeignKey("users.id")),  # the user that this one was joined into; its history stays its own
     Column("created_at", Moment, nullable=False),
     Index("ix_users_merged_into", "merged_into"),
+    Index("ix_users_name", "name"),
 )
 
 identities = Table(

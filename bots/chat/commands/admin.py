@@ -13,6 +13,8 @@ from core.users.models import Role
 from core.words import Amount, Text
 
 PERIODS = {"day": DAY, "week": 7 * DAY, "month": 30 * DAY}
+CHART_KEPT = 7 * DAY
+"""After that a worker deletes the picture; it is in the chat, or nobody waits for it any more."""
 MAX_WHO = 64
 
 
@@ -89,6 +91,7 @@ async def on_stats(context: Context) -> Reply:
         "sold": Amount(found.sold), "held": Amount(found.held), "owed": Amount(found.owed), "commission": Amount(found.commission),
     }  # fmt: skip
     blob = await context.app.blobs.put("charts", draw(found.bars, context.work.now - length, context.work.now), "image/png")
+    await context.work.leaving.doom([blob], context.work.now + CHART_KEPT)
     body = {"blob": blob, "reader": context.user.id}
     await context.work.mailbox.say(
         [Notice(f"chart:{event.platform}:{event.id}", Address(event.platform, event.private_chat), "chart", body)]
