@@ -2,19 +2,21 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
 from core.tables import metadata
 from migrations import sql
-from migrations.upgrade import engine_for, upgrade
+from migrations.upgrade import configuration, engine_for, upgrade
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,15 @@ async def test_processes_that_start_together_do_not_collide(empty_url: str) -> N
     assert await look(empty_url, differences) == []
 
 
+async def test_on_sqlite_all_of_it_is_one_transaction(tmp_path: Path) -> None:
+    """Whoever starts at the same moment would else get in between."""
+    begun: list[Connection] = []
+    async with engine_for(f"sqlite+aiosqlite:///{tmp_path / 'empty.sqlite3'}") as engine, engine.connect() as connection:
+        event.listen(engine.sync_engine, "begin", begun.append)
+        await connection.run_sync(lambda plain: command.upgrade(configuration(plain), "head"))
+    assert len(begun) == 1
+
+
 async def test_a_migration_that_leaves_dangling_rows_is_undone(sqlite_url: str) -> None:
     async with engine_for(sqlite_url) as engine:
         async with engine.begin() as connection:
@@ -95,4 +106,4 @@ async def test_a_migration_that_leaves_dangling_rows_is_undone(sqlite_url: str) 
 def test_every_migration_can_be_read_as_sql(tmp_path: Path) -> None:
     written = "".join(file.read_text() for file in sql.write(tmp_path))
     for table in metadata.tables:
-        assert f"CREATE TABLE {table} (" in written
+        assert re.search(rf"CREATE TABLE (IF NOT EXISTS )?{table} \(", written)
