@@ -12,12 +12,13 @@ from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, mome
 from core.acts.models import MAX_REASON
 from core.disputes.models import Dispute, Kind, State
 from core.disputes.service import Disputes
-from core.money import format_credits, parse_credits
+from core.money import CREDIT, format_credits, parse_credits
 
 router = APIRouter(tags=["disputes"])
 
 Opener = Annotated[Caller, Depends(allowed("disputes"))]
 Admin = Annotated[Caller, Depends(allowed("admin"))]
+VERDICTS = {"refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED}
 Number = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
@@ -34,6 +35,7 @@ class ResolveAsked(Asked):
     verdict: Literal["refund", "part", "reject", "goodwill"]
     amount: str | None = Field(None, pattern=r"^\d{1,9}(\.\d{1,3})?$", examples=["2"])
     reason: str = Field(min_length=1, max_length=MAX_REASON)
+    reverses: bool = Field(False, description="It takes the place of a rejection.")
 
 
 class DisputeShown(Shown):
@@ -43,8 +45,9 @@ class DisputeShown(Shown):
     generation: int
     kind: Kind
     state: State
-    reason: str = Field(description="Of the verdict; `blank` or `wrong_size` where it was clear by rule.")
+    reason: str = Field(description="Of the verdict; `blank`, `duplicate` or `wrong_size` where it was clear by rule.")
     amount: Credits | None = Field(description="What went back, or was given as goodwill.")
+    proposed: State | None = Field(description="A verdict that another admin has to confirm.")
     created_at: When
     decided_at: When | None
 
@@ -58,7 +61,7 @@ async def open_dispute(request: Request, asked: DisputeAsked, caller: Opener, ke
     app = core_of(request)
 
     async def act() -> Answer:
-        made = await app.run(lambda work: work.disputes.open(asked.generation, caller.user, asked.kind))
+        made = await app.run(lambda work: work.disputes.open(asked.generation, caller.user, asked.kind, app.settings.rejected_disputes))
         return Answer(201, _shown(made).model_dump_json().encode(), {"Location": f"/disputes/{made.id}"})
 
     done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(mode="json"), act)
@@ -99,20 +102,27 @@ async def list_open(
     summary="Decide a dispute",
 )  # fmt: skip
 async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked, caller: Admin, key: IdempotencyKey = None) -> Response:
-    """Both sides are told, with the reason. Nobody decides about their own."""
+    """Both sides are told, with the reason. Nobody decides about their own.
+
+    What moves more than one admin may is `proposed`, and counts once another admin sends the same verdict.
+    """
     app = core_of(request)
     amount = parse_credits(asked.amount) if asked.amount else 0
+    alone = app.settings.verdict_confirm_above * CREDIT
 
     async def act() -> Answer:
         decided = await app.run(lambda work: _decide(work.disputes))
         return Answer(200, _shown(decided).model_dump_json().encode())
 
     async def _decide(disputes: Disputes) -> Dispute:
+        admin, reason = caller.user, asked.reason
+        if asked.reverses:
+            return await disputes.reverse(number, admin, VERDICTS[asked.verdict], amount, reason, alone=alone)
         if asked.verdict == "part":
-            return await disputes.refund_part(number, caller.user, amount, asked.reason)
+            return await disputes.refund_part(number, admin, amount, reason, alone=alone)
         if asked.verdict == "goodwill":
-            return await disputes.compensate(number, caller.user, amount, asked.reason)
-        return await disputes.decide(number, caller.user, refunds=asked.verdict == "refund", reason=asked.reason)
+            return await disputes.compensate(number, admin, amount, reason, alone=alone)
+        return await disputes.decide(number, admin, refunds=asked.verdict == "refund", reason=reason, alone=alone)
 
     done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(), act)
     return done.response(replayed=replayed)
@@ -121,6 +131,7 @@ async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked,
 def _shown(dispute: Dispute) -> DisputeShown:
     return DisputeShown(
         id=dispute.id, generation=dispute.generation_id, kind=dispute.kind, state=dispute.state, reason=dispute.reason,
-        amount=None if dispute.amount is None else format_credits(dispute.amount), created_at=moment(dispute.created_at),
+        amount=None if dispute.amount is None else format_credits(dispute.amount), proposed=dispute.proposed,
+        created_at=moment(dispute.created_at),
         decided_at=moment_or_none(dispute.decided_at),
     )  # fmt: skip

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     grant_most: int = Field(1000, ge=1, le=1_000_000)
     royalties_per_day: int = Field(20, ge=0, le=1_000_000)
     presets_per_author: int = Field(20, ge=1, le=10_000)
+    verdict_confirm_above: int = Field(20, ge=0, le=1_000_000)
+    dispute_hours: int = Field(24, ge=1, le=24 * 365)
+    rejected_disputes: int = Field(3, ge=0, le=1000)
     earnings_hold_hours: int = Field(72, ge=0, le=24 * 365)
 
     worker_slots: int = Field(1000, ge=1, le=10_000)

@@ -4,6 +4,7 @@ Only the worker calls providers, and only here is a key opened, for one call. No
 """
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from core.app import ENDED, GENERATIONS, OUTBOX, PROBES, App
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import HOUR, MINUTE, SECOND
 from core.desk import Desk
+from core.disputes.alert import escalate
 from core.disputes.rules import examine
 from core.errors import AetherflowError
 from core.generations.claim import Claimed, claim_many
@@ -245,6 +247,8 @@ class Worker:
             if await work.alerts.is_turn("providers", EVERY):
                 await work.alerts.check_providers(app.providers)
             await work.alerts.check_drained()
+            if await work.alerts.is_turn("disputes", EVERY):
+                await escalate(work.connection, work.now, app.settings.dispute_hours)
             return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR)
 
         if await app.run(look):
@@ -328,5 +332,5 @@ def _settlement(lease: Lease, outcome: Outcome, blob: str | None, seconds: float
     picture, asked = outcome.picture, lease.generation.parameters.seed
     return Settlement(
         lease, kind, None, None, cost, outcome.reference, seconds, blob, picture.media_type, picture.width, picture.height,
-        outcome.seed if outcome.seed is not None else asked,
+        outcome.seed if outcome.seed is not None else asked, hashlib.sha256(picture.data).hexdigest(),
     )  # fmt: skip

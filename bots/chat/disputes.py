@@ -3,7 +3,8 @@
 from typing import Any
 
 from bots.chat.types import Button, Media, Reply
-from core.disputes.models import Dispute
+from core.db import MINUTE
+from core.disputes.models import Dispute, State
 from core.mailbox.models import Delivery
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
@@ -18,17 +19,49 @@ async def bundle(work: UnitOfWork, dispute: Dispute) -> Reply:
         "prompt": generation.prompt[:SHOWN_PROMPT], "model": generation.model, "paid": Amount(generation.paid), "user": dispute.user_id,
         "size": f"{generation.width}x{generation.height}",
     }  # fmt: skip
-    facts |= {"evidence": _seen(dispute), "answer": dispute.answer or "—"}
-    rows = (
-        (
-            Button(Text("button.refund"), f"verdict {dispute.id} refund", style="primary"),
-            Button(Text("button.reject"), f"verdict {dispute.id} reject", style="danger"),
-        ),
-        (Button(Text("button.part"), f"verdict {dispute.id} part"), Button(Text("button.goodwill"), f"verdict {dispute.id} goodwill")),
-        (Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),
-    )
+    facts |= {"evidence": _seen(dispute), "answer": dispute.answer or "—", "status": await _status(work, dispute)}
     media = (Media(generation.blob, generation.media_type or "image/png"),) if generation.blob else ()
-    return Reply(Text("disputes.first", facts), rows=rows, media=media)
+    return Reply(Text("disputes.first", facts), rows=_verdicts(dispute), media=media)
+
+
+def proposal(dispute: Dispute) -> tuple[tuple[Button, ...], ...]:
+    """The button that confirms what another admin proposed, and exactly that."""
+    if dispute.proposed is None:
+        return ()
+    action = f"confirm_verdict {dispute.id} {dispute.proposed} {dispute.proposed_amount}"
+    return ((Button(Text("button.confirm_verdict", proposal_facts(dispute)), action, style="primary"),),)
+
+
+def proposal_facts(dispute: Dispute) -> dict[str, Any]:
+    """What the sentences about a proposed verdict mention."""
+    facts = dispute_facts(dispute) | {"amount": Amount(dispute.proposed_amount or 0), "reason": dispute.proposed_reason or ""}
+    return facts | {"verdict": Text(f"dispute.verdict.{dispute.proposed}")}
+
+
+async def _status(work: UnitOfWork, dispute: Dispute) -> Text:
+    """Who works on it, or what waits for a second admin, or its verdict."""
+    if dispute.proposed_by is not None:
+        return Text("dispute.proposed", proposal_facts(dispute) | {"admin": (await work.users.get(dispute.proposed_by)).name})
+    if dispute.state is not State.OPEN:
+        return Text(f"disputes.{dispute.state}", dispute_facts(dispute))
+    if dispute.taken_by is not None and (left := (dispute.taken_until or 0) - work.now) > 0:
+        return Text("dispute.taken", {"admin": (await work.users.get(dispute.taken_by)).name, "minutes": -(-left // MINUTE)})
+    return Text("dispute.free")
+
+
+def _verdicts(dispute: Dispute) -> tuple[tuple[Button, ...], ...]:
+    """The buttons of the verdict; of a rejected one, those of what may take its place."""
+    number, after = dispute.id, ((Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),)
+    again = " again" if dispute.state is State.REJECTED else ""
+    refund = Button(Text("button.refund"), f"verdict {number} refund{again}", style="primary")
+    part = Button(Text("button.part"), f"verdict {number} part{again}")
+    goodwill = Button(Text("button.goodwill"), f"verdict {number} goodwill{again}")
+    if again:
+        return (*proposal(dispute), (refund,), (part, goodwill), *after)
+    if dispute.state is not State.OPEN:
+        return after
+    reject, take = Button(Text("button.reject"), f"verdict {number} reject", style="danger"), Button(Text("button.take"), f"take {number}")
+    return (*proposal(dispute), (refund, reject), (part, goodwill), (take,), *after)
 
 
 def told(dispute: Dispute, delivery: Delivery) -> Reply:
@@ -38,11 +71,18 @@ def told(dispute: Dispute, delivery: Delivery) -> Reply:
 
 def opened(dispute: Dispute, delivery: Delivery) -> Reply:
     """That there is a new one: for admins, or for who earns by the picture, who may say something to it."""
+    if delivery.kind == "dispute_confirm":
+        if dispute.proposed is None:
+            return Reply(Text("dispute.not_proposed", dispute_facts(dispute)))
+        return Reply(Text("dispute.confirm", proposal_facts(dispute)), rows=(*proposal(dispute), (look_at(dispute.id),)))
     name = "queue" if delivery.kind == "dispute_new" else "answer"
-    action = f"disputes {dispute.id - 1}" if name == "queue" else f"answer_dispute {dispute.id}"
-    return Reply(
-        Text(f"dispute.{name}", dispute_facts(dispute)), rows=((Button(Text(f"button.dispute_{name}"), action, style="primary"),),)
-    )
+    answer = Button(Text("button.dispute_answer"), f"answer_dispute {dispute.id}", style="primary")
+    return Reply(Text(f"dispute.{name}", dispute_facts(dispute)), rows=((look_at(dispute.id) if name == "queue" else answer,),))
+
+
+def look_at(number: int) -> Button:
+    """Shows an admin that dispute as a whole."""
+    return Button(Text("button.dispute_queue"), f"show_dispute {number}", style="primary")
 
 
 def dispute_facts(dispute: Dispute) -> dict[str, Any]:
@@ -57,6 +97,10 @@ def dispute_facts(dispute: Dispute) -> dict[str, Any]:
 def _seen(dispute: Dispute) -> Text:
     """What was seen of the picture, and how it was made."""
     evidence = dispute.evidence or {}
-    tries = [f"#{each['resource']} {each['outcome']} {each['fault'] or ''} {each['seconds']} s" for each in evidence.get("attempts", ())]
+    tries = [
+        " ".join(filter(None, (f"#{each['resource']}", each["outcome"], each["fault"], f"{each['seconds']} s", each.get("reference"))))
+        for each in evidence.get("attempts", ())
+    ]
     facts = {"varies": evidence.get("varies", "—"), "asked": evidence.get("ratio") or "—", "tries": tries or "—"}
+    facts["copy"] = Text("dispute.copy", {"id": evidence["copy_of"]}) if evidence.get("copy_of") else Text("dispute.no_copy")
     return Text("dispute.seen" if dispute.evidence else "dispute.unseen", facts)

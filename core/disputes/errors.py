@@ -31,3 +31,33 @@ class AlreadyDecided(Refusal):
     """The dispute has its verdict. Facts: `dispute`."""
 
     code = "already_decided"
+
+
+class SecondAdmin(Forbidden):
+    """Whoever proposed a verdict does not confirm it. Facts: `dispute`."""
+
+    code = "second_admin"
+
+
+class NotProposed(Refusal):
+    """No such verdict waits to be confirmed (any more). Facts: `dispute`."""
+
+    code = "not_proposed"
+
+
+class DisputeTaken(Refusal):
+    """Another admin works on it. Facts: `dispute`, `admin` (their name), `minutes` that are left."""
+
+    code = "dispute_taken"
+
+
+class NotReversible(Refusal):
+    """It was not rejected, its time is over, or what was earned with it is released. Facts: `dispute`, `days`."""
+
+    code = "not_reversible"
+
+
+class TooManyDisputes(Refusal):
+    """Many of theirs were rejected lately, so they may open one in a day. Facts: `rejected`, `hours` until the next."""
+
+    code = "too_many_disputes"

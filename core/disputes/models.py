@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, String, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
 from core.db import Id, Moment, metadata
 
@@ -46,6 +46,13 @@ disputes = Table(
     Column("evidence", Text),  # JSON: what was seen of the picture, and how it was made
     Column("answer", String(MAX_TEXT), nullable=False, server_default=""),  # of whoever earns by the picture
     Column("amount", BigInteger),  # milli-credits that went back, or were given as goodwill
+    Column("taken_by", Id),  # the admin who works on it …
+    Column("taken_until", Moment),  # … until then
+    Column("escalated", Integer, nullable=False, server_default="0"),  # how often admins were told that it waits
+    Column("proposed_by", Id),  # a verdict that another admin has to confirm
+    Column("proposed", String(16)),
+    Column("proposed_amount", BigInteger),
+    Column("proposed_reason", String(MAX_TEXT)),
     Index("ix_disputes_user_id", "user_id", "id"),
     Index("ix_disputes_open", "id", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
 )
@@ -53,7 +60,10 @@ disputes = Table(
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A dispute. Times in microseconds; `reason` is the verdict's; `evidence` None until the picture was looked at."""
+    """A dispute. Times in microseconds; `reason` is the verdict's; `evidence` None until the picture was looked at.
+
+    `proposed`: the verdict that waits for a second admin.
+    """
 
     id: int
     generation_id: int
@@ -67,6 +77,12 @@ class Dispute:
     evidence: dict[str, Any] | None
     answer: str
     amount: int | None
+    taken_by: int | None
+    taken_until: int | None
+    proposed_by: int | None
+    proposed: State | None
+    proposed_amount: int | None
+    proposed_reason: str | None
 
     @property
     def subject(self) -> str:

@@ -1,14 +1,18 @@
 """Pure decisions about disputes: what a picture looks like, what is clear by rule, and what goes back to whom."""
 
+import json
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageStat
 
+from core.db import DAY, MINUTE
+from core.disputes.errors import BadAmount
+from core.disputes.models import State
 from core.generations.rules import released
 from core.ledger.models import INSURANCE, Leg, Posting, wallet
-from core.money import split
+from core.money import CREDIT, split
 
 FLAT = 1.5
 """Standard deviation of a channel (0 to 255) below which a picture shows nothing."""
@@ -16,6 +20,14 @@ RATIO_OFF = 0.04
 """How far the sides may be from what was asked: providers round to multiples of their own."""
 SAMPLE = 256
 """Pixels of the longer side that are looked at."""
+TAKEN = 30 * MINUTE
+"""How long a dispute is an admin's who took it."""
+REVERSE_DAYS = 30
+"""How long after a rejection another verdict may take its place."""
+REJECTED_WINDOW = 30 * DAY
+"""The rejected disputes by which an opener is limited."""
+CONFIRM_ABOVE = 20 * CREDIT
+"""What one admin alone may move, where the settings do not say."""
 
 
 def refund(generation_id: int, payer: str, shares: Sequence[tuple[str, int]]) -> Posting:
@@ -69,11 +81,40 @@ def examine(data: bytes, ratio: str | None) -> dict[str, Any]:
 
 
 def clear(evidence: Mapping[str, Any]) -> str | None:
-    """What is clear without asking anybody, as the reason's code: an empty picture, or sides that are not as asked. None: people decide.
+    """What is clear without asking anybody, as the reason's code: an empty picture (one of a single color is), a copy of an earlier one,
+    or sides that are not as asked. None: people decide.
 
     >>> clear({"varies": 0.2, "fits": True}), clear({"varies": 40, "fits": False}), clear({"varies": 40, "fits": None})
     ('blank', 'wrong_size', None)
+    >>> clear({"varies": 40, "fits": True, "copy_of": 3})
+    'duplicate'
     """
     if evidence.get("varies", 255) < FLAT:
         return "blank"
+    if evidence.get("copy_of") is not None:
+        return "duplicate"
     return "wrong_size" if evidence.get("fits") is False else None
+
+
+def is_copy(mine: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether a picture whose bytes are those of an `earlier` one should not have been: it was asked for otherwise, or by somebody else.
+
+    The same wish of one user may well give the same picture; so may that of two users where both chose the seed.
+    """
+    if any(mine[name] != earlier[name] for name in ("operation", "prompt", "source_blob")):
+        return True
+    same_seed = mine["parameters"] == earlier["parameters"] and json.loads(mine["parameters"]).get("seed") is not None
+    return mine["user_id"] != earlier["user_id"] and not same_seed
+
+
+def moved(verdict: State, paid: int, amount: int) -> int:
+    """Milli-credits that a verdict moves. Raises BadAmount where `amount` is no part of what was paid.
+
+    >>> moved(State.REFUNDED, 4500, 0), moved(State.PARTLY, 4500, 2000), moved(State.REJECTED, 4500, 0)
+    (4500, 2000, 0)
+    """
+    if verdict in (State.REFUNDED, State.REJECTED):
+        return paid if verdict is State.REFUNDED else 0
+    if not 0 < amount < paid + (verdict is State.COMPENSATED):
+        raise BadAmount(most=paid)
+    return amount

@@ -98,6 +98,7 @@ def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Of
         latency_deviation=health.latency_deviation,
         delivered_total=health.delivered,
         last_chosen=resource.last_chosen_at,
+        lost=resource.lost,
     )
 
 

@@ -68,6 +68,7 @@ generations = Table(
     Column("release_at", Moment),  # when pending earnings become spendable; NULL: never, or done
     Column("blob", String(128)),
     Column("media_type", String(16)),
+    Column("digest", String(64)),  # SHA-256 of the picture's bytes, by which copies are found
     Column("width", Integer),
     Column("height", Integer),
     Column("seed", BigInteger),
@@ -93,6 +94,7 @@ generations = Table(
         postgresql_where=text("community_id IS NOT NULL"),
         sqlite_where=text("community_id IS NOT NULL"),
     ),
+    Index("ix_generations_digest", "digest", postgresql_where=text("digest IS NOT NULL"), sqlite_where=text("digest IS NOT NULL")),
     Index("ix_generations_token_id", "token_id", postgresql_where=text("token_id IS NOT NULL"), sqlite_where=text("token_id IS NOT NULL")),
     Index(
         "ix_generations_release_at",
@@ -256,3 +258,4 @@ class Settlement:
     width: int | None = None
     height: int | None = None
     seed: int | None = None
+    digest: str | None = None

@@ -102,7 +102,7 @@ def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rule
             _change(
                 generation.id, State.DELIVERED, now, paid=lease.price, shares=json.dumps(shares), release_at=now + rules.hold,
                 blob=settlement.blob, media_type=settlement.media_type, width=settlement.width, height=settlement.height,
-                seed=settlement.seed,
+                seed=settlement.seed, digest=settlement.digest,
             )
         )  # fmt: skip
         _result(book, generation)
@@ -128,7 +128,7 @@ def _result(book: _Book, generation: Generation) -> None:
         book.notices.append(Notice(f"result:{generation.id}", generation.address, "result", body, generation.subject))
 
 
-_FACTS = ("paid", "shares", "release_at", "reason", "blob", "media_type", "width", "height", "seed")
+_FACTS = ("paid", "shares", "release_at", "reason", "blob", "media_type", "width", "height", "seed", "digest")
 
 
 def _change(generation_id: int, state: State, finished_at: int | None, **facts: Any) -> dict[str, Any]:

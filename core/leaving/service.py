@@ -79,7 +79,9 @@ class Leaving:
         named = (await self._connection.execute(select(generations.c.blob, generations.c.source_blob).where(mine))).all()
         known = select(identities.c.external_id, identities.c.platform, identities.c.chat).where(identities.c.user_id == user.id)
         places = (await self._connection.execute(known)).all()
-        await self._connection.execute(update(generations).where(mine).values(prompt="", parameters="{}", platform=None, chat=None))
+        await self._connection.execute(
+            update(generations).where(mine).values(prompt="", parameters="{}", digest=None, platform=None, chat=None)
+        )
         for table, column in ((identities, identities.c.user_id), (passwords, passwords.c.user_id), (sessions, sessions.c.user_id)):
             await self._connection.execute(delete(table).where(column == user.id))
         await self._connection.execute(

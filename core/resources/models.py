@@ -91,6 +91,8 @@ resources = Table(
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("recent", Text, nullable=False, server_default="[]"),  # JSON [[at, good], …]
     Column("last_chosen_at", Moment, nullable=False, server_default="0"),
+    Column("lost", Float, nullable=False, server_default="0"),  # disputes lost, decayed to lost_at
+    Column("lost_at", Moment, nullable=False, server_default="0"),
     Column("probe_at", Moment, nullable=False, server_default="0"),  # when the worker next looks at it
     Column("balance", BigInteger),  # micro-dollars that the provider says are left
     Column("synced_at", Moment),
@@ -167,6 +169,7 @@ class Resource:
     balance: int | None = field(default=None)
     synced_at: float | None = None
     stopped: Stop = Stop.NO
+    lost: float = 0.0  # disputes lost lately, decayed to now
 
     @property
     def subject(self) -> str:

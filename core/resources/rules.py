@@ -37,6 +37,7 @@ COUNTED_FAULTS = frozenset({Fault.SERVER, Fault.NETWORK, Fault.TIMEOUT, Fault.BA
 """Trouble that may pass: judged by how often it happens."""
 
 HALF_LIFE = 3_600.0  # of counted successes and failures, seconds
+LOST_HALF_LIFE = 7 * 86_400.0  # of disputes lost, seconds
 EVIDENCE = 40.0  # counted tries at most, so that a change shows after dozens of calls whatever the traffic
 SMOOTHING = 0.2  # of the moving averages of latency
 FAILURE_WINDOW = 300.0  # seconds
@@ -165,6 +166,15 @@ def on_probe(health: Health, fault: Fault | None) -> Health:
     if fault in OUT_FAULTS and health.state is not HealthState.OUT:
         return replace(health, state=HealthState.OUT, fault=fault)
     return health
+
+
+def faded(lost: float, seconds: float) -> float:
+    """What is left of disputes lost after so many seconds.
+
+    >>> faded(2.0, LOST_HALF_LIFE)
+    1.0
+    """
+    return float(lost * 0.5 ** (max(0.0, seconds) / LOST_HALF_LIFE))
 
 
 def _cooling(health: Health, until: float, fault: Fault) -> Health:

@@ -15,7 +15,7 @@ from core.db import MINUTE, SECOND
 from core.providers.base import Probe
 from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, Stopped, TooManyResources
 from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, Stop, handovers, resources
-from core.resources.rules import NEXT, day_and_month, on_probe, read_limits, read_scope
+from core.resources.rules import NEXT, day_and_month, faded, on_probe, read_limits, read_scope
 from core.users.models import users
 from core.vault.models import Sealed
 from core.vault.service import store, wipe
@@ -151,6 +151,12 @@ class Resources:
     async def probe_soon(self, resource_id: int) -> None:
         """The worker looks at it next."""
         await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(probe_at=self._now))
+
+    async def lose(self, resource_id: int) -> None:
+        """A picture of it lost a dispute: for a while it is chosen less. Locks it, so call it before the ledger."""
+        found = (await self.lock([resource_id]))[resource_id]
+        here = resources.c.id == resource_id
+        await self._connection.execute(update(resources).where(here).values(lost=found.lost + 1, lost_at=self._now))
 
     async def lock_listed(self) -> list[Resource]:
         """Every resource that may get work, locked in the order of their ids."""
@@ -289,5 +295,5 @@ def _resource(row: RowMapping, now: int) -> Resource:
         limits.day_limit - (row["day_used"] if row["day"] == day else 0),
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
-        Stop(row["stopped"]),
+        Stop(row["stopped"]), faded(row["lost"], (now - row["lost_at"]) / SECOND),
     )  # fmt: skip

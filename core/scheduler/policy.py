@@ -4,6 +4,7 @@ Two steps. First what *may* serve: `eligible`, hard rules without exception. The
 in milli-credits,
 
     price + (wait + seconds) x value of a second + p_fail x (cost of a failed try + seconds x value of a second)
+    + p_lost x (cost of a picture that loses its dispute + seconds x value of a second)
 
 where the wait is that for the next slot or start of a resource that is full; a generation may be told to wait for it. Offers that
 cost nearly the same take turns, and a bounded share of the choices is spent on exploring, so that new resources get work, resources
@@ -31,6 +32,7 @@ class Weights:
     second: float = 2_500.0  # milli-credits that one second of a creator's time is worth
     deviation: float = 0.5  # an offer counts as slow as its mean latency plus so many deviations
     failed_try: float = 10_000.0  # milli-credits that a failed try costs besides its time: nerves, and a try fewer
+    lost_picture: float = 20_000.0  # milli-credits that a picture costs which loses its dispute: it was waited for in vain
     near: float = 0.03  # offers within this share of the lowest cost count as equal and take turns
     explore_share: float = 0.015  # share of first tries spent on the resource that has waited longest for work
     trial_share: float = 0.05  # share of first tries that may be a trial of a resource that is new or comes back from failure
@@ -83,6 +85,7 @@ class Offer:
     delivered_total: int
     last_chosen: float  # absolute; 0 = never
     slot_at: float = 0.0  # absolute; when the first of its calls in flight is expected to end; 0 = none, or not known
+    lost: float = 0.0  # disputes lost lately
     minute_at: float = 0.0  # absolute; when the oldest start leaves the 60 s window; 0 = none, or not known
 
 
@@ -308,7 +311,9 @@ def _rank(models: frozenset[str], rooms: Iterable[_Room], seed: int, weights: We
         mean = (offer.latency * offer.delivered_total + peers) / (offer.delivered_total + 1)
         seconds = mean + weights.deviation * offer.latency_deviation
         time = seconds * weights.second
-        cost = price + time + p_fail * (weights.failed_try + time)
+        # Lost disputes for each picture; like failures they are believed after some pictures, not after one.
+        p_lost = min(1.0, offer.lost / (offer.delivered_total + weights.prior_tries))
+        cost = price + time + p_fail * (weights.failed_try + time) + p_lost * (weights.lost_picture + time)
         ranking.append(_Candidate(cost, _unit(seed, -offer.id - 1), room, model, price, seen, p_fail, seconds))
     ranking.sort(key=lambda each: (each.cost, each.tie, each.room.offer.id))
     return ranking

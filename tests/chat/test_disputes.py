@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from bots.chat.notices import word
+from bots.chat.types import Reply
+from core.db import DAY
+from core.disputes.alert import escalate
 from core.generations.models import State
+from core.mailbox.service import Mailbox
 from core.users.models import Identity, Role
 from core.words import LOCALES
 from core.worker import Worker
@@ -105,3 +109,71 @@ async def test_parts_goodwill_and_an_answer(desk: Desk) -> None:
     assert "2" in sentence(await desk.says("bo", text="half"))
     assert (await desk.stage.generation(number)).state is State.DELIVERED
     assert sentence(await desk.press("disputes 1", "bo"))
+
+
+async def drain(desk: Desk) -> list[tuple[str, Reply]]:
+    """All that waits to be said, in the order of saying, as (kind, words)."""
+    said = []
+    async with desk.stage.app.begin() as work:
+        box = Mailbox(work.connection, work.now + 3 * DAY)  # when nothing is leased any more
+        while rows := await box.take_deliveries(["telegram"], 50):
+            for row in rows:
+                if row.kind not in ("reply", "generation") and (reply := (await word(desk.stage.app, work, row)).reply) is not None:
+                    said.append((row.kind, reply))
+                await box.delivered(row.id, "1")
+    return said
+
+
+async def shown(desk: Desk, who: str, **said: str) -> Reply:
+    """The bundle that follows."""
+    assert sentence(await desk.says(who, **said) if "command" in said else await desk.press(said["action"], who))
+    return [reply for kind, reply in await drain(desk) if kind == "bundle"][-1]
+
+
+def actions(reply: Reply) -> list[str]:
+    return [key.action for row in reply.rows for key in row]
+
+
+async def test_two_admins_take_propose_confirm_and_reverse(desk: Desk) -> None:
+    number = await delivered(desk)
+    await desk.press(f"dispute {number} other")
+    await make_admin(desk, "bo")
+    await make_admin(desk, "cy")
+    desk.stage.app.settings.verdict_confirm_above = 4
+    assert "take 1" in actions(await shown(desk, "bo", command="disputes"))
+    assert "30" in sentence(await desk.press("take 1", "bo"))
+    for action in ("take 1", "decide 1 reject"):
+        await refused(desk, who="cy", action=action, answers={"reason": "as asked"} if "decide" in action else {})
+    await desk.press("verdict 1 reject", "bo")
+    assert "#1" in sentence(await desk.says("bo", text="as asked"))
+    assert "verdict 1 refund again" in actions(await shown(desk, "cy", command="disputes", argument="1"))
+    await desk.press("verdict 1 refund again", "bo")
+    assert "4.5" in sentence(await desk.says("bo", text="seen again"))
+    assert (await desk.stage.generation(number)).state is State.DELIVERED
+    confirm = next(each for each in actions(await shown(desk, "cy", action="show_dispute 1")) if each.startswith("confirm_verdict"))
+    await refused(desk, who="bo", action=confirm)
+    await refused(desk, who="cy", action="confirm_verdict 1 partly 1000")
+    assert "#1" in sentence(await desk.press(confirm, "cy"))
+    assert (await desk.stage.generation(number)).state is State.REFUNDED
+    await refused(desk, who="cy", action=confirm)
+    await refused(desk, who="cy", action="decide 1 refund again", answers={"reason": "once more"})
+    assert actions(await shown(desk, "cy", action="show_dispute 1")) == ["disputes 1"]
+
+
+async def test_whoever_is_asked_to_confirm_and_what_waits(desk: Desk) -> None:
+    number = await delivered(desk)
+    await desk.press(f"dispute {number} other")
+    await make_admin(desk, "bo")
+    await make_admin(desk, "cy")
+    desk.stage.app.settings.verdict_confirm_above = 0
+    await desk.press("verdict 1 goodwill", "bo")
+    await desk.says("bo", text="1")
+    await desk.says("bo", text="sorry")
+    async with desk.stage.app.begin() as work:
+        await escalate(work.connection, work.now + 2 * DAY, 24)
+    replies = [(kind, reply) for kind, reply in await drain(desk) if kind in ("dispute_confirm", "alert")]
+    assert sorted(kind for kind, _ in replies) == ["alert", "alert", "dispute_confirm"]
+    for kind, reply in replies:
+        assert desk.chat.words.say(reply.text, desk.locale) if reply.text else False
+        assert ("confirm_verdict 1 compensated 1000" in actions(reply)) is (kind == "dispute_confirm")
+        assert "show_dispute 1" in actions(reply)

@@ -156,6 +156,14 @@ def test_the_cheapest_of_the_models_that_serve_is_taken() -> None:
     assert (choice.model, choice.price) == ("a:y", 3_000)
 
 
+def test_lost_disputes_lower_the_standing() -> None:
+    steady, disputed = an_offer(1, last_chosen=NOW), an_offer(2, lost=20.0)
+    assert the_choice(a_job(), steady, disputed).offer == 1, "though the other waited longer"
+    assert the_choice(a_job(), steady, replace(disputed, lost=0.0)).offer == 2
+    assert the_choice(a_job(), steady, replace(disputed, delivered_total=100_000)).offer == 2, "few of many are forgiven"
+    assert the_choice(a_job(), replace(steady, free_slots=0, minute_left=0), disputed).offer == 2, "it may still serve"
+
+
 def test_reasons_say_what_was_weighed() -> None:
     offers = [an_offer(1, latency=3.0, free_slots=0), an_offer(2, latency=5.0), an_offer(3, latency=9.0)]
     reasons = the_choice(a_job(), *offers).reasons

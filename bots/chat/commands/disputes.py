@@ -1,16 +1,18 @@
 """/dispute and the report button for creators; /disputes for admins."""
 
-from bots.chat.disputes import dispute_facts
+from bots.chat.disputes import dispute_facts, look_at, proposal_facts
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.address import Address
-from core.disputes.models import MAX_TEXT, Kind
+from core.db import MINUTE
+from core.disputes.models import MAX_TEXT, Dispute, Kind, State
+from core.disputes.rules import TAKEN
 from core.generations.errors import GenerationNotFound
 from core.mailbox.models import Notice
-from core.money import parse_credits
+from core.money import CREDIT, parse_credits
 from core.words import Text
 
-VERDICTS = ("refund", "part", "goodwill", "reject")
+VERDICTS = {"refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED}
 
 
 @command("dispute", Option("number", kind="integer", minimum=1), private=True)
@@ -18,7 +20,7 @@ async def on_dispute(context: Context) -> Reply:
     """Which picture it is about: those that may still be disputed."""
     named = context.event.options.get("number") or context.event.argument.strip()
     if named:
-        return await _ask_kind(context, int(named) if named.isascii() and named.isdigit() and len(named) < 16 else 0)
+        return await _ask_kind(context, _number(named))
     found = await context.work.disputes.disputable(context.user.id)
     if not found:
         return Reply(Text("dispute.none"), private=True)
@@ -40,21 +42,44 @@ async def on_kind(context: Context) -> Reply:
     word = context.words[1] if len(context.words) > 1 else ""
     if word not in list(Kind):
         return await _ask_kind(context, context.number())
-    opened = await context.work.disputes.open(context.number(), context.user, Kind(word))
+    opened = await context.work.disputes.open(context.number(), context.user, Kind(word), context.app.settings.rejected_disputes)
     return Reply(Text("dispute.opened", {"id": opened.id, "generation": opened.generation_id}), private=True)
 
 
-@command("disputes", private=True, admin=True)
+@command("disputes", Option("number", kind="integer", minimum=1), private=True, admin=True)
 @action("disputes", admin=True)
 async def on_disputes(context: Context) -> Reply:
-    """How many are open; the oldest, or the next after a number, follows with its picture, and with the buttons of the verdict."""
+    """How many are open; the oldest, or the next after a number, follows with its picture, and with the buttons of the verdict.
+
+    A number shows that one, decided or not.
+    """
+    if named := "" if context.event.action else context.event.options.get("number") or context.event.argument.strip():
+        return await _show(context, await context.work.disputes.get(_number(named)))
     waiting = await context.work.disputes.waiting(after=context.number() if context.event.action else 0)
     if not waiting:
         return Reply(Text("disputes.none"), private=True)
-    event = context.event
-    key, body = f"bundle:{event.platform}:{event.id}", {"dispute": waiting[0].id, "reader": context.user.id}
-    await context.work.mailbox.say([Notice(key, Address(event.platform, event.private_chat), "bundle", body)])
+    await _show(context, waiting[0])
     return Reply(Text("disputes.open", {"n": len(waiting)}), private=True)
+
+
+@action("show_dispute", admin=True)
+async def on_show(context: Context) -> Reply:
+    """One as a whole, decided or not."""
+    return await _show(context, await context.work.disputes.get(context.number()))
+
+
+@action("take", admin=True)
+async def on_take(context: Context) -> Reply:
+    """It is theirs for a while. Raises AlreadyDecided, OwnDispute, DisputeTaken."""
+    taken = await context.work.disputes.take(context.number(), context.user)
+    return Reply(Text("disputes.taken", {"id": taken.id, "minutes": TAKEN // MINUTE}), private=True)
+
+
+@action("confirm_verdict", admin=True)
+async def on_confirm(context: Context) -> Reply:
+    """The second admin's word for exactly that verdict. Raises NotProposed, SecondAdmin, and what verdicts raise."""
+    verdict = next((each for each in State if each in context.words[1:2]), State.OPEN)
+    return _decided(await context.work.disputes.confirm(context.number(), context.user, verdict, context.number(2)))
 
 
 @action("verdict", admin=True)
@@ -62,27 +87,32 @@ async def on_verdict(context: Context) -> Reply:
     """Asks for the reason, which both sides are told; and for the amount where it is not all."""
     found = await context.work.disputes.get(context.number())
     word = context.words[1] if context.words[1:] and context.words[1] in VERDICTS else "reject"
+    again = " again" if context.words[2:] == ("again",) else ""
     reason = Field("reason", Text("field.reason"), max_length=MAX_TEXT)
     amount = (Field("amount", Text("field.amount"), max_length=12),) if word in ("part", "goodwill") else ()
-    return Reply(form=Form(f"decide {found.id} {word}", Text(f"button.{word}"), (*amount, reason)), private=True)
+    return Reply(form=Form(f"decide {found.id} {word}{again}", Text(f"button.{word}"), (*amount, reason)), private=True)
 
 
 @action("decide", admin=True)
 async def on_decide(context: Context) -> Reply:
-    """The verdict. Raises AlreadyDecided, OwnDispute, ReasonNeeded, BadAmount."""
+    """The verdict, or the first half of one that needs a second admin.
+
+    Raises AlreadyDecided, OwnDispute, DisputeTaken, SecondAdmin, NotReversible, ReasonNeeded, BadAmount.
+    """
     disputes, answers, number = context.work.disputes, context.event.answers, context.number()
     reason, word = answers.get("reason", ""), next(iter(context.words[1:2]), "reject")
+    alone = context.app.settings.verdict_confirm_above * CREDIT
+    try:
+        amount = parse_credits(answers.get("amount", "")) if word in ("part", "goodwill") else 0
+    except ValueError:
+        amount = 0
+    if context.words[2:] == ("again",):
+        verdict = VERDICTS.get(word, State.REJECTED)
+        return _decided(await disputes.reverse(number, context.user, verdict, amount, reason, alone=alone))
     if word in ("part", "goodwill"):
-        try:
-            amount = parse_credits(answers.get("amount", ""))
-        except ValueError:
-            amount = 0
-        verdict = disputes.refund_part if word == "part" else disputes.compensate
-        decided = await verdict(number, context.user, amount, reason)
-    else:
-        decided = await disputes.decide(number, context.user, refunds=word == "refund", reason=reason)
-    rows = ((Button(Text("button.next_dispute"), f"disputes {decided.id}"),),)
-    return Reply(Text(f"disputes.{decided.state}", dispute_facts(decided)), rows=rows, private=True)
+        part_of = disputes.refund_part if word == "part" else disputes.compensate
+        return _decided(await part_of(number, context.user, amount, reason, alone=alone))
+    return _decided(await disputes.decide(number, context.user, refunds=word == "refund", reason=reason, alone=alone))
 
 
 @action("answer_dispute")
@@ -94,6 +124,27 @@ async def on_answer(context: Context) -> Reply:
         return Reply(form=Form(f"answer_dispute {context.number()}", Text("button.dispute_answer"), (field,)), private=True)
     answered = await context.work.disputes.answer(context.number(), context.user, said)
     return Reply(Text("dispute.answered", {"id": answered.id}), private=True)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _decided(dispute: Dispute) -> Reply:
+    rows = ((Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),)
+    if dispute.proposed is not None:
+        return Reply(Text("disputes.proposed", proposal_facts(dispute)), rows=rows, private=True)
+    if dispute.state is State.REJECTED:
+        rows = ((look_at(dispute.id),), *rows)
+    return Reply(Text(f"disputes.{dispute.state}", dispute_facts(dispute)), rows=rows, private=True)
+
+
+async def _show(context: Context, dispute: Dispute) -> Reply:
+    """Its bundle follows in the admin's private chat."""
+    event = context.event
+    key, body = f"bundle:{event.platform}:{event.id}", {"dispute": dispute.id, "reader": context.user.id}
+    await context.work.mailbox.say([Notice(key, Address(event.platform, event.private_chat), "bundle", body)])
+    return Reply(Text("disputes.shown", {"id": dispute.id}), private=True)
 
 
 async def _ask_kind(context: Context, number: int) -> Reply:
