@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0014"
-down_revision: str | None = "0013"
+revision: str = "0015"
+down_revision: str | None = "0014"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -15,9 +15,8 @@ def upgrade() -> None:
     """copies, confirmed verdicts and standing; on PostgreSQL nobody who writes pictures waits for their new index"""
     row = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     context = op.get_context()
-    on_postgresql = (
-        context.dialect.name == "postgresql"
-    )  # there an index is made outside of a transaction: each line suits a run that was killed
+    # On PostgreSQL an index is made outside of a transaction: each line suits a run that was killed before.
+    on_postgresql = context.dialect.name == "postgresql"
     for table, column in (
         ("disputes", sa.Column("taken_by", row, nullable=True)),
         ("disputes", sa.Column("taken_until", sa.BigInteger(), nullable=True)),
