@@ -20,6 +20,7 @@ class FakeProvider:
     """Delivers one pixel, unless `answer` says otherwise for a key and request, or `script` has answers left."""
 
     name: str = "stability"
+    costs: Mapping[str, int] = field(default_factory=lambda: {"core": 30_000})
     prefix: str = "sk-"
     answer: Callable[[ImageRequest, str], Outcome] | None = None
     script: deque[Outcome] = field(default_factory=deque)

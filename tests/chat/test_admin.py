@@ -139,7 +139,7 @@ async def test_every_alarm_has_its_words(desk: Desk) -> None:
         for kind in alerts:
             await work.alerts.say(kind, kind, rail="stripe", provider="openai", failed=9, tries=10, listed=2, able=0, checks=["sum"])
             await work.alerts.over(kind, kind, rail="stripe", provider="openai", failed=0, tries=10, listed=2, able=2)
-        assert await work.alerts.check_leak(lent, 1_000_000)
+        assert await work.alerts.check_leak(lent, 1_000_000, {})
         await work.controls.close(desk.user, "a move")
         await work.alerts.check_drained()
     said = []
