@@ -77,16 +77,15 @@ class Alerts:
             .where(recent, attempts.c.outcome.is_not(None), attempts.c.outcome != OutcomeKind.REJECTED)
             .group_by(resources.c.provider)
         )
-        able = func.sum(case((resources.c.health != HealthState.OUT, 1), else_=0))
-        lent = (
-            select(resources.c.provider, func.count(), able).where(resources.c.state == ResourceState.LISTED).group_by(resources.c.provider)
-        )
+        usable = (resources.c.state == ResourceState.LISTED) & (resources.c.health != HealthState.OUT)
+        here = resources.c.state.in_((ResourceState.LISTED, ResourceState.PAUSED))  # whoever paused it: nothing may be left
+        lent = select(resources.c.provider, func.count(), func.sum(case((usable, 1), else_=0))).where(here).group_by(resources.c.provider)
         tried = {name: (int(tries), int(bad)) for name, tries, bad in await self._connection.execute(calls)}
-        listed = {name: (int(count), int(good)) for name, count, good in await self._connection.execute(lent)}
+        held = {name: (int(count), int(good)) for name, count, good in await self._connection.execute(lent)}
         for name in sorted(names):
-            (tries, bad), (count, good) = tried.get(name, (0, 0)), listed.get(name, (0, 0))
+            (tries, bad), (count, good) = tried.get(name, (0, 0)), held.get(name, (0, 0))
             tell = self.say if fails(tries, bad, count, good) else self.over
-            await tell(f"provider:{name}", "provider", provider=name, tries=tries, failed=bad, listed=count, able=good)
+            await tell(f"provider:{name}", "provider", provider=name, tries=tries, failed=bad, lent=count, able=good)
 
     async def check_leak(self, before: Resource, balance: int | None, costs: Mapping[str, int]) -> bool:
         """After a sync: whether a key's balance fell without us. It is then paused until another one is handed over; all are told.

@@ -170,6 +170,10 @@ async def test_a_provider_that_fails(stage: Stage) -> None:
         await work.connection.exec_driver_sql(f"UPDATE resources SET health = 'suspect' WHERE id = {lent.id}")
     await stage.app.run(check)
     assert await said(stage) == ["provider", "provider.over"]
+    async with stage.app.begin() as work:
+        await work.connection.exec_driver_sql("UPDATE resources SET state = 'paused'")
+    await stage.app.run(check)
+    assert await said(stage) == ["provider", "provider.over", "provider"], "no key is left"
 
 
 async def test_a_rail_that_fails_and_comes_back(stage: Stage) -> None:
