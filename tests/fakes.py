@@ -20,8 +20,8 @@ class FakeProvider:
     """Delivers one pixel, unless `answer` says otherwise for a key and request, or `script` has answers left."""
 
     name: str = "stability"
-    costs: Mapping[str, int] = field(default_factory=lambda: {"core": 30_000})
     prefix: str = "sk-"
+    costs: Mapping[str, int] = field(default_factory=lambda: {"core": 30_000})
     answer: Callable[[ImageRequest, str], Outcome] | None = None
     script: deque[Outcome] = field(default_factory=deque)
     probes: dict[str, Probe] = field(default_factory=dict)
