@@ -88,7 +88,7 @@ class GenerationShown(Shown):
 
 
 @router.post(
-    "/generations", status_code=202, response_model=GenerationShown, responses=refusals(400, 401, 402, 403, 404, 409, 413, 415, 422),
+    "/generations", status_code=202, response_model=GenerationShown, responses=refusals(400, 401, 402, 403, 404, 409, 413, 415, 422, 503),
     summary="Order a picture",
 )  # fmt: skip
 async def create_generation(request: Request, asked: GenerationAsked, caller: Creator, key: IdempotencyKey = None) -> Response:

@@ -290,7 +290,7 @@ class Worker:
 
         async def write(work: UnitOfWork) -> None:
             after = await work.resources.on_probed(resource, probe, served)
-            await work.alerts.check_leak(resource, probe.balance)
+            await work.alerts.check_leak(resource, probe.balance, provider.costs)
             notice = _news(resource, after, probe)
             address = (await work.users.addresses([resource.owner_id])).get(resource.owner_id)
             if notice is not None and address is not None:

@@ -21,6 +21,7 @@ class FakeProvider:
 
     name: str = "stability"
     prefix: str = "sk-"
+    costs: Mapping[str, int] = field(default_factory=lambda: {"core": 30_000})
     answer: Callable[[ImageRequest, str], Outcome] | None = None
     script: deque[Outcome] = field(default_factory=deque)
     probes: dict[str, Probe] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 Every alarm is a row, and what is looked at every so often has a row that says when it is due, so that of many workers one speaks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import case, delete, func, select, update
@@ -26,6 +26,8 @@ from core.users.service import Users
 AGAIN = 6 * HOUR
 WINDOW = 10 * MINUTE
 """The calls by which a provider is judged."""
+LONGEST_CALL = HOUR
+"""No call takes longer (`CALL_SECONDS`)."""
 EVERY = MINUTE
 FAILED = (OutcomeKind.FAILED_FREE, OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
 """Refused content is nobody's fault."""
@@ -75,40 +77,56 @@ class Alerts:
             .where(recent, attempts.c.outcome.is_not(None), attempts.c.outcome != OutcomeKind.REJECTED)
             .group_by(resources.c.provider)
         )
-        able = func.sum(case((resources.c.health != HealthState.OUT, 1), else_=0))
-        lent = (
-            select(resources.c.provider, func.count(), able).where(resources.c.state == ResourceState.LISTED).group_by(resources.c.provider)
-        )
+        usable = (resources.c.state == ResourceState.LISTED) & (resources.c.health != HealthState.OUT)
+        here = resources.c.state.in_((ResourceState.LISTED, ResourceState.PAUSED))  # whoever paused it: nothing may be left
+        lent = select(resources.c.provider, func.count(), func.sum(case((usable, 1), else_=0))).where(here).group_by(resources.c.provider)
         tried = {name: (int(tries), int(bad)) for name, tries, bad in await self._connection.execute(calls)}
-        listed = {name: (int(count), int(good)) for name, count, good in await self._connection.execute(lent)}
+        held = {name: (int(count), int(good)) for name, count, good in await self._connection.execute(lent)}
         for name in sorted(names):
-            (tries, bad), (count, good) = tried.get(name, (0, 0)), listed.get(name, (0, 0))
+            (tries, bad), (count, good) = tried.get(name, (0, 0)), held.get(name, (0, 0))
             tell = self.say if fails(tries, bad, count, good) else self.over
-            await tell(f"provider:{name}", "provider", provider=name, tries=tries, failed=bad, listed=count, able=good)
+            await tell(f"provider:{name}", "provider", provider=name, tries=tries, failed=bad, lent=count, able=good)
 
-    async def check_leak(self, before: Resource, balance: int | None) -> bool:
-        """After a sync: whether a key's balance fell without us. It is then paused until another one is handed over; all are told."""
-        since = int((before.synced_at or 0) * SECOND)
-        mine = (attempts.c.resource_id == before.id) & (func.coalesce(attempts.c.finished_at, self._now) >= since - MINUTE)
-        dearest = select(func.max(attempts.c.cost)).where(attempts.c.resource_id == before.id).scalar_subquery()
-        cost = case((attempts.c.outcome == OutcomeKind.FAILED_FREE, 0), else_=func.coalesce(attempts.c.cost, dearest, 0))
-        spent = select(func.coalesce(func.sum(cost), 0)).where(mine)
-        used = int((await self._connection.execute(spent)).scalar_one())
-        gone = leaked(before.balance, balance, used)
-        if not gone:
+    async def check_leak(self, before: Resource, balance: int | None, costs: Mapping[str, int]) -> bool:
+        """After a sync: whether a key's balance fell without us. It is then paused until another one is handed over; all are told.
+
+        `before` is what was known when the provider was asked; `costs` are micro-dollars of a call by model, where it told none.
+        """
+        if before.state is ResourceState.PROBING:  # the first look at this key: what is known of its balance is of another one
+            if balance is not None:
+                await self.over(f"leak:{before.id}", "leak", resource=before.id)
             return False
-        try:
-            stopped = await Resources(self._connection, self._now).stop(before.id, Stop.LEAK)
-        except NotAllowedNow:
-            return False  # it is, already
-        facts = {"resource": stopped.id, "gone": gone, "used": used}
-        await Acts(self._connection, self._now).record(None, "stop", stopped.subject, "the key's balance falls without our use", **facts)
-        owner = (await Users(self._connection, self._now).addresses([stopped.owner_id])).get(stopped.owner_id)
+        used = await self._most_used(before, costs)
+        gone = leaked(before.balance, balance, used)
+        lent = Resources(self._connection, self._now)
+        current = await lent.get(before.id)
+        if not gone or current.key_version != before.key_version:
+            return False
+        if current.stopped is Stop.NO:
+            try:
+                await lent.stop(before.id, Stop.LEAK)
+            except NotAllowedNow:
+                return False  # somebody was faster
+        facts = {"resource": before.id, "gone": gone, "used": used}
+        if not await self.say(f"leak:{before.id}", "leak", owner=before.owner_id, **facts):
+            return False
+        await Acts(self._connection, self._now).record(None, "stop", before.subject, "the key's balance falls without our use", **facts)
+        owner = (await Users(self._connection, self._now).addresses([before.owner_id])).get(before.owner_id)
         if owner is not None:
-            notice = Notice(f"leak:{stopped.id}:{self._now}", owner, "resource_leak", facts, stopped.subject)
+            notice = Notice(f"leak:{before.id}:{self._now}", owner, "resource_leak", facts, before.subject)
             await Mailbox(self._connection, self._now).say([notice])
-        await self._tell(f"alert:leak:{stopped.id}:{self._now}", "leak", facts | {"owner": stopped.owner_id})
         return True
+
+    async def _most_used(self, before: Resource, costs: Mapping[str, int]) -> int:
+        """Micro-dollars that our calls can have cost since the last sync, those that still run included."""
+        since = int((before.synced_at or 0) * SECOND) - MINUTE
+        ended = attempts.c.finished_at.is_(None) | (attempts.c.finished_at >= since)
+        mine = (attempts.c.resource_id == before.id) & (attempts.c.started_at >= since - LONGEST_CALL) & ended
+        billed = attempts.c.outcome.is_(None) | (attempts.c.outcome != OutcomeKind.FAILED_FREE)
+        untold = func.sum(case((attempts.c.cost.is_(None), 1), else_=0))
+        spent = select(attempts.c.provider_model, func.coalesce(func.sum(attempts.c.cost), 0), untold).where(mine, billed)
+        rows = await self._connection.execute(spent.group_by(attempts.c.provider_model))
+        return sum(int(told) + int(count) * costs.get(model, 0) for model, told, count in rows)
 
     async def check_drained(self) -> None:
         """In maintenance: the admins are told, once, that nothing waits or runs any more."""

@@ -12,6 +12,7 @@ from core.generations.models import State, attempts, maintenance
 from core.generations.service import Generations
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
+from core.oversight.alert import Alerts
 from core.oversight.errors import StandsSo
 from core.oversight.models import Closing, File, Try
 from core.resources.models import Resource, Stop
@@ -54,6 +55,7 @@ class Controls:
         """Lifts that, whoever had paused it; its owner may list it again. Raises as `stop`."""
         resource = await Resources(self._connection, self._now).stop(resource_id, Stop.NO)
         await Acts(self._connection, self._now).record(admin.id, "free", resource.subject, reason)
+        await Alerts(self._connection, self._now).over(f"leak:{resource_id}", "leak", resource=resource_id)
         await self._tell(resource, "resource_freed", reason)
 
     async def close(self, admin: User, reason: str) -> Closing:

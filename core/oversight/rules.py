@@ -22,10 +22,10 @@ def leaked(before: int | None, after: int | None, used: int) -> int:
     return gone if gone > LEAK_LEAST + LEAK_SHARE * used else 0
 
 
-def fails(tries: int, failed: int, listed: int, able: int) -> bool:
-    """Whether a provider fails: more than half of at least TRIES_LEAST calls did, or none of the `listed` resources is `able` to be used.
+def fails(tries: int, failed: int, lent: int, able: int) -> bool:
+    """Whether a provider fails: more than half of at least TRIES_LEAST calls did, or none of the `lent` resources is `able` to be used.
 
     >>> fails(20, 11, 3, 3), fails(9, 9, 3, 3), fails(0, 0, 2, 0), fails(0, 0, 0, 0)
     (True, False, True, False)
     """
-    return (tries >= TRIES_LEAST and failed > FAILED_SHARE * tries) or (listed > 0 and able == 0)
+    return (tries >= TRIES_LEAST and failed > FAILED_SHARE * tries) or (lent > 0 and able == 0)

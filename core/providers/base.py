@@ -4,6 +4,7 @@ A provider never raises for what the outside world does: refusals, outages and n
 It opens no transaction, retries nothing, logs no secret and passes on no text or address of the outside.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -135,6 +136,8 @@ class Provider(Protocol):
     """One vendor. Instances are shared by all calls of a process and are safe under concurrency."""
 
     name: str
+    costs: Mapping[str, int]
+    """Micro-dollars that a call of a model costs at most; empty where the vendor tells no balance to compare with."""
 
     def looks_like_key(self, text: str) -> bool:
         """Whether the text has the shape of one of this vendor's keys; no call is made."""

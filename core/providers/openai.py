@@ -99,6 +99,7 @@ class OpenAIProvider:
     """Generates and edits. The client is shared with other providers; `close()` closes it for all."""
 
     name = "openai"
+    costs: Mapping[str, int] = {}
 
     def __init__(self, base_url: str, client: Client) -> None:
         self._url = base_url.rstrip("/")

@@ -105,6 +105,7 @@ class StabilityProvider:
     """Generates, edits and upscales. The client is shared with other providers; `close()` closes it for all."""
 
     name = "stability"
+    costs: Mapping[str, int] = {name: model.cost for name, model in MODELS.items()}
 
     def __init__(self, base_url: str, client: Client) -> None:
         self._url = base_url.rstrip("/")

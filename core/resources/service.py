@@ -119,8 +119,12 @@ class Resources:
             await wipe(self._connection, resource.subject)
 
     async def stop(self, resource_id: int, why: Stop) -> Resource:
-        """Pauses it whatever its owner wants; `Stop.NO` lifts that, and leaves it paused. Raises ResourceNotFound, NotAllowedNow."""
-        here = (resources.c.id == resource_id) & (resources.c.stopped != why) & resources.c.state.in_(HELD_STATES)
+        """Pauses it whatever its owner wants; `Stop.NO` lifts that, and leaves it paused. What an admin stopped does not become a leak.
+
+        Raises ResourceNotFound, NotAllowedNow.
+        """
+        other = resources.c.stopped == Stop.NO if why is Stop.LEAK else resources.c.stopped != why
+        here = (resources.c.id == resource_id) & other & resources.c.state.in_(HELD_STATES)
         paused = case((resources.c.state == State.LISTED, State.PAUSED), else_=resources.c.state)
         if (await self._connection.execute(update(resources).where(here).values(stopped=why, state=paused))).rowcount != 1:
             found = await self.get(resource_id)

@@ -147,6 +147,22 @@ async def test_a_wrong_token_is_an_authentication_error(served_once: Served) -> 
     assert caught.value.code == "invalid_api_key"
 
 
+async def test_in_maintenance_nothing_new_is_taken(served: Served) -> None:
+    """In our shape and in OpenAI's; what is read goes on."""
+    admin = await served.stage.person("root")
+    await served.app.run(lambda work: work.controls.close(admin, "a move"))
+    async with official(served) as client:
+        with pytest.raises(openai.InternalServerError) as caught:
+            await client.images.generate(prompt="a fox")
+    assert (caught.value.status_code, caught.value.code) == (503, "maintenance")
+    async with served.client(idempotency_key="k") as plain:
+        refused = await plain.post("/generations", json={"prompt": "a fox"})
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:aetherflow:maintenance")
+        assert (await plain.get("/generations")).status_code == (await plain.get("/healthz")).status_code == 200
+    for headers in (caught.value.response.headers, refused.headers):
+        assert int(headers["Retry-After"]) > 0
+
+
 async def test_without_credits_for_all_none_is_ordered(served: Served) -> None:
     poor = await served.stage.person("poor", PRICE + 1)
     async with served.working(), official(served, poor, retries=2) as client:

@@ -1,5 +1,6 @@
 """What admins do in the chat, in both languages; as text in a private chat of Discord too, where their commands are not declared."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -101,7 +102,7 @@ async def test_a_key_is_looked_at_stopped_and_freed(desk: Desk) -> None:
     await work_off(Worker(desk.stage.app, 1))
     card = await desk.says("root", command="resource", argument=f"#{lent.id}")
     assert card.private
-    assert "$10.00" in sentence(card)
+    assert re.search(r"\$10\.00.{1,2}20\d\d-\d\d-\d\d \d\d:\d\d UTC", sentence(card))
     assert KEY not in sentence(card)
     assert card.message is not None
     assert sentence(await desk.press(card.message.rows[0][0].action, "root"))
@@ -128,6 +129,7 @@ async def test_maintenance_is_a_sentence_for_everybody(desk: Desk) -> None:
     assert "a move" in sentence(await desk.says("root", text="a move"))
     await refused(desk, command="imagine", argument="a fox")
     assert sentence(await desk.press("maintenance", "root"))
+    assert "a move" in sentence(await desk.says("root", command="stats"))
     assert sentence(await desk.press("maintenance off", "root"))
     assert sentence(await desk.says("root", text="moved"))
     assert (await desk.says(command="imagine", argument="a fox")).message is not None
@@ -137,9 +139,9 @@ async def test_every_alarm_has_its_words(desk: Desk) -> None:
     lent, alerts = await desk.stage.lend(KEY, desk.user), ("rail", "provider", "audit")
     async with desk.stage.app.begin() as work:
         for kind in alerts:
-            await work.alerts.say(kind, kind, rail="stripe", provider="openai", failed=9, tries=10, listed=2, able=0, checks=["sum"])
-            await work.alerts.over(kind, kind, rail="stripe", provider="openai", failed=0, tries=10, listed=2, able=2)
-        assert await work.alerts.check_leak(lent, 1_000_000)
+            await work.alerts.say(kind, kind, rail="stripe", provider="openai", failed=9, tries=10, lent=2, able=0, checks=["sum"])
+            await work.alerts.over(kind, kind, rail="stripe", provider="openai", failed=0, tries=10, lent=2, able=2)
+        assert await work.alerts.check_leak(lent, 1_000_000, {})
         await work.controls.close(desk.user, "a move")
         await work.alerts.check_drained()
     said = []

@@ -26,9 +26,9 @@ from core.unit_of_work import UnitOfWork
 from core.users.models import Role, User
 from core.vault.secret import Secret
 from core.worker import Worker
-from tests.stage import Stage, breaches, staged, work_off
+from tests.stage import Stage, breaches, ended, staged, work_off
 
-KEY, OTHER = "sk-st-0123456789abcdef", "sk-st-fedcba9876543210"
+KEY, OTHER, THIRD = "sk-st-0123456789abcdef", "sk-st-fedcba9876543210", "sk-st-00112233445566"
 DOLLAR = 1_000_000
 
 
@@ -170,6 +170,10 @@ async def test_a_provider_that_fails(stage: Stage) -> None:
         await work.connection.exec_driver_sql(f"UPDATE resources SET health = 'suspect' WHERE id = {lent.id}")
     await stage.app.run(check)
     assert await said(stage) == ["provider", "provider.over"]
+    async with stage.app.begin() as work:
+        await work.connection.exec_driver_sql("UPDATE resources SET state = 'paused'")
+    await stage.app.run(check)
+    assert await said(stage) == ["provider", "provider.over", "provider"], "no key is left"
 
 
 async def test_a_rail_that_fails_and_comes_back(stage: Stage) -> None:
@@ -208,6 +212,53 @@ async def test_a_balance_that_falls_without_us(stage: Stage, balance: int | None
         await stage.app.run(lambda work: _change(work, lent.id))
         assert await stage.submit("b")
         assert await work_off(Worker(stage.app, 1)) == 1
+
+
+async def sync(stage: Stage) -> None:
+    """A look at every key that may be looked at, now."""
+    async with stage.app.begin() as work:
+        await work.connection.exec_driver_sql("UPDATE resources SET probe_at = 0")
+    await Worker(stage.app, 1).probe()
+
+
+async def test_a_leak_is_of_one_key_and_no_way_around_an_admin(stage: Stage) -> None:
+    admin, lent = await admin_of(stage), await stage.lend(KEY)
+    stage.provider.probes |= {OTHER: Probe(balance=3 * DOLLAR), THIRD: Probe(balance=DOLLAR)}
+    await stage.app.hand_over(lent, Secret(OTHER))
+    await sync(stage)
+    assert await said(stage) == [], "another key has another balance"
+    await stage.app.run(lambda work: _change(work, lent.id))
+    async with stage.app.read() as work:
+        old = await work.resources.get(lent.id)
+    await stage.app.run(lambda work: work.controls.stop(admin, lent.id, "looks odd"))
+    stage.provider.probes[OTHER] = Probe(balance=DOLLAR)
+    await sync(stage)
+    stage.provider.probes[OTHER] = Probe(balance=0)
+    await sync(stage)
+    assert await said(stage) == ["leak"], "said once, however long it goes on"
+    async with stage.app.read() as work:
+        stopped = await work.resources.get(lent.id)
+    await stage.app.hand_over(stopped, Secret(THIRD))
+    await sync(stage)
+    async with stage.app.read() as work:
+        assert (await work.resources.get(lent.id)).stopped == Stop.ADMIN
+    assert not await stage.app.run(lambda work: work.alerts.check_leak(old, 0, {})), "what is told late of a key that is gone"
+    assert await said(stage) == ["leak", "leak.over"]
+
+
+async def test_what_still_runs_may_have_cost_already(stage: Stage) -> None:
+    await admin_of(stage)
+    lent, worker = await stage.lend(KEY), Worker(stage.app, 1)
+    stage.provider.gate, stage.provider.costs = asyncio.Event(), {"core": DOLLAR}
+    await stage.submit("a")
+    await worker.claim()
+    await stage.provider.arrived.wait()
+    stage.provider.probes[KEY] = Probe(balance=9 * DOLLAR)
+    await sync(stage)
+    stage.provider.gate.set()
+    await ended(worker)
+    async with stage.app.read() as work:
+        assert (await work.resources.get(lent.id)).stopped == Stop.NO
 
 
 async def test_a_breach_is_told(database_url: str, tmp_path: Path) -> None:

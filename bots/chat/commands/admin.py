@@ -83,12 +83,14 @@ async def on_stats(context: Context) -> Reply:
     period = event.options.get("period") or event.argument.strip() or "day"
     length = PERIODS.get(period, DAY)
     found = await context.work.oversight.figures(context.work.now - length)
+    standing = await context.work.controls.closing()
     ended = found.delivered + found.failed
     facts = {
         "period": Text(f"stats.{period if period in PERIODS else 'day'}"), "delivered": found.delivered, "failed": found.failed,
         "rate": f"{100 * found.delivered / ended:.1f}%" if ended else "—", "waiting": found.waiting,
         "p50": "—" if found.p50 is None else f"{found.p50:.1f} s", "p95": "—" if found.p95 is None else f"{found.p95:.1f} s",
         "sold": Amount(found.sold), "held": Amount(found.held), "owed": Amount(found.owed), "commission": Amount(found.commission),
+        "maintenance": "" if standing.since is None else Text("stats.maintenance", {"reason": standing.reason}),
     }  # fmt: skip
     blob = await context.app.blobs.put("charts", draw(found.bars, context.work.now - length, context.work.now), "image/png")
     await context.work.leaving.doom([blob], context.work.now + CHART_KEPT)

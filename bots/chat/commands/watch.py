@@ -1,5 +1,7 @@
 """/resource, /maintenance: what admins see of a key and of the market, and stop. Each act with a reason."""
 
+from datetime import UTC, datetime
+
 from bots.chat.commands.admin import reason_field
 from bots.chat.registry import Answered, Context, action, command
 from bots.chat.types import Button, Form, Option, Reply
@@ -118,6 +120,7 @@ def _card(context: Context, found: File) -> Reply:
         "month_used": Amount(limits.month_limit - resource.month_left),
         "month_limit": Amount(limits.month_limit),
         "balance": Text("balance.unknown") if resource.balance is None else format_dollars(resource.balance),
+        "synced": "—" if resource.synced_at is None else f"{datetime.fromtimestamp(resource.synced_at, UTC):%Y-%m-%d %H:%M} UTC",
         "tries": [_try(each) for each in found.tries] or "—",
         "acts": found.acts or "—",
     }
