@@ -313,7 +313,7 @@ class Disputes:
             .where(mine.c.id == generation_id)
         )
         rows = (await self._connection.execute(query.order_by(earlier.c.id).limit(COPIES))).mappings()
-        return next((row["id"] for row in rows if is_copy(own, row)), None)
+        return next((row["id"] for row in rows if is_copy(dict(own), dict(row))), None)
 
     async def _check_limit(self, user: User, most: int) -> None:
         """Whoever had more than `most` rejected lately opens one in a day. Locks the user, so that of many at once one counts."""

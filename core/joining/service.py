@@ -33,7 +33,6 @@ ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 CODE_LENGTH = 10
 MOVED: tuple[Column[int], ...] = (
     identities.c.user_id, resources.c.owner_id, generations.c.user_id, payments.c.user_id, disputes.c.user_id, presets.c.author_id,
-    disputes.c.taken_by, disputes.c.proposed_by,
 )  # fmt: skip
 """What belongs to a user and goes with them."""
 PURSES = (wallet, earnings, debt)

@@ -131,7 +131,7 @@ def _number(text: str) -> int:
 
 
 def _decided(dispute: Dispute) -> Reply:
-    rows = ((Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),)
+    rows: tuple[tuple[Button, ...], ...] = ((Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),)
     if dispute.proposed is not None:
         return Reply(Text("disputes.proposed", proposal_facts(dispute)), rows=rows, private=True)
     if dispute.state is State.REJECTED:
