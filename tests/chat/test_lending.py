@@ -1,0 +1,55 @@
+"""What miners set and see in the chat, in both languages."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.providers.base import FailedCost, Fault
+from core.words import LOCALES
+from core.worker import Worker
+from tests.chat.desk import KEY, Desk, refused, seated, sentence
+from tests.stage import work_off
+
+
+@pytest.fixture(params=LOCALES)
+async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with seated(database_url, tmp_path, request.param) as opened:
+        yield opened
+
+
+async def test_the_month_the_offset_and_the_label(desk: Desk) -> None:
+    lent = await desk.lent()
+    assert "1/3" in sentence(await desk.press(f"more_limits {lent.id}"))
+    assert "2/3" in sentence(await desk.says(text="5000"))
+    assert "3/3" in sentence(await desk.says(text="+5.75"))
+    assert "the big one" in sentence(await desk.says(text=" the  big one "))
+    async with desk.stage.app.read() as work:
+        found = await work.resources.get(lent.id)
+    assert (found.limits.month_limit, found.limits.utc_offset, found.label) == (5_000_000, 345, "the big one")
+    await desk.press_form(f"set {lent.id}", {"hours": "22:00-06:00"})
+    form = await desk.press(f"limits {lent.id}")
+    for _ in range(4):
+        assert form.message is not None
+        form = await desk.press(form.message.rows[0][0].action)
+    assert form.message is not None
+    assert "22:00-06:00" in form.message.rows[0][0].label, "what is set is kept by the button that keeps"
+    assert "the big one" not in sentence(await desk.press_form(f"set {lent.id}", {"label": "-"}))
+    for name, text in (("month_limit", "999"), ("month_limit", "many"), ("utc_offset", "15"), ("utc_offset", "0.01")):
+        await refused(desk, text, "/resources", action=f"set {lent.id}", answers={name: text})
+
+
+async def test_the_statistics_of_a_resource(desk: Desk) -> None:
+    lent = await desk.lent()
+    card = await desk.press(f"resource {lent.id}")
+    assert card.message is not None
+    assert f"resource_stats {lent.id}" in [key.action for row in card.message.rows for key in row]
+    assert "—" in sentence(await desk.press(f"resource_stats {lent.id}"))
+    desk.stage.provider.script.append(FailedCost(Fault.BAD_ANSWER, 30_000))
+    await desk.stage.submit("a", "b", user=await desk.stage.person("cora", 100_000))
+    await work_off(Worker(desk.stage.app, 1))
+    told = await desk.press(f"resource_stats {lent.id}")
+    assert told.private
+    words = sentence(told)
+    assert "50 %" in words and "3.825" in words and "4.5" in words
+    assert "a cat" not in words and KEY not in words, "nobody's prompt, no key"

@@ -1,0 +1,62 @@
+"""What miners see of their work, on both databases: how a resource does, and what is earned, pending and lost."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.disputes.models import Kind
+from core.generations.pages import Tries, tries_of_resource
+from core.providers.base import FailedCost, FailedFree, Fault, Rejected
+from core.resources.models import Resource
+from core.users.models import Role, User
+from core.worker import Worker
+from tests.stage import Stage, breaches, staged, work_off
+
+KEY = "sk-1111111111"
+SHARE = 3_825
+"""Of PRICE."""
+
+
+@pytest.fixture
+async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with staged(database_url, tmp_path) as opened:
+        yield opened
+
+
+async def judge(stage: Stage, number: int, admin: User, part: int | None) -> None:
+    """The creator's dispute about it, decided: all goes back, or a part."""
+    dispute = await stage.app.run(lambda work: work.disputes.open(number, stage.creator, Kind.OTHER))
+    if part is None:
+        await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=True, reason="a reason"))
+    else:
+        await stage.app.run(lambda work: work.disputes.refund_part(dispute.id, admin, part, "a reason"))
+
+
+async def busy(stage: Stage) -> Resource:
+    """A resource that has delivered four, one refunded and one by 2,000; and lost one, failed one, refused one."""
+    lent = await stage.lend(KEY)
+    admin = await stage.person("olga")
+    await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
+    made = await stage.submit("a", "b", "c", "d")
+    assert await work_off(Worker(stage.app, 1)) == 4
+    await judge(stage, made[0].id, admin, None)
+    await judge(stage, made[1].id, admin, 2_000)
+    stage.provider.script.extend((FailedCost(Fault.BAD_ANSWER, 30_000), FailedFree(Fault.SERVER), Rejected(Fault.MODERATED)))
+    await stage.submit("e", "f", "g")
+    assert await work_off(Worker(stage.app, 1)) == 3
+    return lent
+
+
+async def test_how_a_resource_does(stage: Stage) -> None:
+    lent = await stage.lend("sk-2222222222", scope="own")
+    async with stage.app.read() as work:
+        none = await tries_of_resource(work.connection, lent)
+    assert none == Tries(0, 0, 0, 0, 0, 0, None, None) and none.success is None
+    lent = await busy(stage)
+    async with stage.app.read() as work:
+        tries = await tries_of_resource(work.connection, lent)
+    assert (tries.delivered, tries.failed, tries.rejected, tries.lost, tries.success) == (4, 1, 1, 1, 66)
+    assert (tries.sold, tries.earned) == (4 * 4_500, 3 * SHARE - 1_700)
+    assert tries.p50 is not None and tries.p95 is not None and 0 <= tries.p50 <= tries.p95 < 60
+    assert not breaches(await stage.audit())
