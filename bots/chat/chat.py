@@ -10,6 +10,7 @@ import structlog
 import bots.chat.commands.account
 import bots.chat.commands.admin
 import bots.chat.commands.disputes
+import bots.chat.commands.earnings
 import bots.chat.commands.imagine
 import bots.chat.commands.link
 import bots.chat.commands.payouts

@@ -76,7 +76,7 @@ async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
     if delivery.kind == "alert":
         return alarm(delivery)
     if delivery.kind == "chart":
-        return Reply(Text("stats.chart"), media=(Media(str(body["blob"])),))
+        return Reply(Text(str(body["says"])), media=(Media(str(body["blob"])),))
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)

@@ -11,6 +11,7 @@ from core.access.models import api_tokens, mailed_codes, passwords, sessions
 from core.acts.service import Acts
 from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
+from core.generations.income import CHARTS, chart_name
 from core.generations.models import State, generations
 from core.generations.service import Generations
 from core.joining.errors import AdminApart
@@ -93,9 +94,9 @@ class Leaving:
             await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
-        if names := {name for pair in named for name in pair if name}:
-            insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-            await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), [{"name": name} for name in sorted(names)])
+        names = {name for pair in named for name in pair if name} | {f"{CHARTS}/{chart_name(user.id)}.png"}
+        insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), [{"name": name} for name in sorted(names)])
 
     async def doomed(self) -> list[str]:
         """Pictures whose bytes are to be deleted, some at a time."""

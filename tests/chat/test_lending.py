@@ -1,10 +1,19 @@
 """What miners set and see in the chat, in both languages."""
 
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageColor
+from sqlalchemy import update
 
+from bots.chat.chart import GOOD, HEIGHT, WAITS, WIDTH
+from bots.chat.notices import word
+from bots.chat.rendering import pictures_of
+from bots.chat.types import Reply
+from core.generations.income import CHARTS
+from core.mailbox.models import outbox
 from core.providers.base import FailedCost, Fault
 from core.words import LOCALES
 from core.worker import Worker
@@ -16,6 +25,21 @@ from tests.stage import work_off
 async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
     async with seated(database_url, tmp_path, request.param) as opened:
         yield opened
+
+
+async def told(desk: Desk, kind: str) -> list[Reply]:
+    """What the notices of a kind say to "ada"; everything that waits is taken."""
+    said = []
+    async with desk.stage.app.begin() as work:
+        await work.connection.execute(update(outbox).values(leased_until=0))  # by whoever answers: nobody does here
+        while rows := await work.mailbox.take_deliveries(["telegram"], 50):
+            for row in rows:
+                if (row.kind, row.address.chat) == (kind, "ada"):
+                    reply = (await word(desk.stage.app, work, row)).reply
+                    assert reply is not None
+                    said.append(reply)
+                await work.mailbox.delivered(row.id, "1")
+    return said
 
 
 async def test_the_month_the_offset_and_the_label(desk: Desk) -> None:
@@ -53,3 +77,24 @@ async def test_the_statistics_of_a_resource(desk: Desk) -> None:
     words = sentence(told)
     assert "50 %" in words and "3.825" in words and "4.5" in words
     assert "a cat" not in words and KEY not in words, "nobody's prompt, no key"
+
+
+async def test_what_was_earned_is_pending_and_was_lost(desk: Desk) -> None:
+    assert sentence(await desk.says(command="earnings"))
+    await desk.lent()
+    desk.stage.provider.script.append(FailedCost(Fault.BAD_ANSWER, 30_000))
+    await desk.stage.submit("a", "b", "c", user=await desk.stage.person("cora", 100_000))
+    await work_off(Worker(desk.stage.app, 1))
+    answer = await desk.says(command="earnings")
+    words = sentence(answer)
+    assert answer.private
+    assert "7.65\n" in words.split("UTC")[1] and "$0.03" in words
+    reply = (await told(desk, "chart"))[0]
+    (picture,) = await pictures_of(desk.stage.app, reply)
+    with Image.open(BytesIO(picture.data)) as image:
+        assert image.size == (WIDTH, HEIGHT)
+        drawn = {color for _, color in image.convert("RGB").getcolors(WIDTH * HEIGHT) or []}
+    assert ImageColor.getrgb(WAITS) in drawn and ImageColor.getrgb(GOOD) in drawn
+    await desk.says(command="earnings")
+    folder = desk.stage.app.settings.data_dir / "blobs" / CHARTS
+    assert len(list(folder.iterdir())) == 1, "one picture for each user"

@@ -4,9 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from core.db import DAY, HOUR
 from core.disputes.models import Kind
+from core.generations.income import Loss, due_by_day, earned_by_day, losses
+from core.generations.models import generations
 from core.generations.pages import Tries, tries_of_resource
+from core.ledger.models import pending
 from core.providers.base import FailedCost, FailedFree, Fault, Rejected
 from core.resources.models import Resource
 from core.users.models import Role, User
@@ -60,3 +65,26 @@ async def test_how_a_resource_does(stage: Stage) -> None:
     assert (tries.sold, tries.earned) == (4 * 4_500, 3 * SHARE - 1_700)
     assert tries.p50 is not None and tries.p95 is not None and 0 <= tries.p50 <= tries.p95 < 60
     assert not breaches(await stage.audit())
+
+
+async def test_by_day_until_when_and_what_was_lost(stage: Stage) -> None:
+    await busy(stage)
+    now, miner = stage.app.now(), stage.miner.id
+    today = now - now % DAY
+    made = await stage.submit("h", "i")
+    assert await work_off(Worker(stage.app, 1)) == 2
+    await stage.app.run(lambda work: work.disputes.open(made[1].id, stage.creator, Kind.OTHER))
+    async with stage.app.begin() as work:
+        later = update(generations).where(generations.c.id == made[0].id).values(release_at=today + 9 * DAY + 5)
+        await work.connection.execute(later)
+    async with stage.app.read() as work:
+        earned = await earned_by_day(work.connection, miner, today - DAY)
+        due = await due_by_day(work.connection, miner)
+        lost = await losses(work.connection, miner)
+        nobody = await due_by_day(work.connection, stage.creator.id), await losses(work.connection, stage.creator.id)
+    assert (sum(each.amount for each in earned), sum(each.pending for each in earned)) == (5 * SHARE - 1_700, 4 * SHARE)
+    assert [each.amount for each in due] == [2 * SHARE, SHARE], "what is in dispute has no day"
+    assert due[1].at == today + 9 * DAY + 5 and now + 71 * HOUR < due[0].at < now + 73 * HOUR
+    assert lost == [Loss(Fault.BAD_ANSWER, 1, 30_000)]
+    assert nobody == ([], [])
+    assert await stage.balance(pending(miner)) == 4 * SHARE
