@@ -19,6 +19,7 @@ from core.desk import Desk
 from core.disputes.rules import examine
 from core.errors import AetherflowError
 from core.generations.claim import Claimed, claim_many
+from core.generations.digest import until_digest, write_digests
 from core.generations.models import Lease, OutcomeKind, Settlement
 from core.generations.settle import RELEASE_BATCH, give_up, lapsed, release_earnings, renew
 from core.hints import wait
@@ -245,6 +246,8 @@ class Worker:
             if await work.alerts.is_turn("providers", EVERY):
                 await work.alerts.check_providers(app.providers)
             await work.alerts.check_drained()
+            if await work.alerts.is_turn("digest", until_digest(work.now)):
+                await write_digests(work.connection, work.now)
             return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR)
 
         if await app.run(look):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bots.chat.alarms import alarm
+from bots.chat.digest import digest
 from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
@@ -77,6 +78,8 @@ async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
         return alarm(delivery)
     if delivery.kind == "chart":
         return Reply(Text(str(body["says"])), media=(Media(str(body["blob"])),))
+    if delivery.kind == "digest":
+        return digest(delivery)
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Subquery, case, cast, func, select
+from sqlalchemy import BigInteger, String, Subquery, case, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import DAY
@@ -18,6 +18,10 @@ COSTLY = (OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
 CHARTS = "charts"
 """The folder of pictures of figures."""
 _CAPTURE = "capture:"
+MOVED = entries.c.key.in_(
+    [literal(prefix) + cast(attempts.c.generation_id, String) for prefix in (_CAPTURE, "refund:generation:", "partial:generation:")]
+)
+"""Which entries share out what an attempt earned, or take it back."""
 
 
 @dataclass(frozen=True, slots=True)

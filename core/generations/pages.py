@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import String, cast, func, literal, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import SECOND
+from core.generations.income import COSTLY, MOVED
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.generations.service import COLUMNS, read
 from core.ledger.models import entries, legs, pending
@@ -83,11 +84,9 @@ async def tries_of_resource(connection: AsyncConnection, resource: Resource) -> 
     found = {outcome: (count, int(total)) for outcome, count, total in await connection.execute(query.group_by(attempts.c.outcome))}
     counts = {kind: found.get(kind, (0, 0))[0] for kind in OutcomeKind}
     delivered = mine & (attempts.c.outcome == OutcomeKind.DELIVERED)
-    number = cast(attempts.c.generation_id, String)
-    moved = entries.c.key.in_([literal(prefix) + number for prefix in ("capture:", "refund:generation:", "partial:generation:")])
     earned = (
         select(func.coalesce(func.sum(legs.c.amount), 0))
-        .select_from(attempts.join(entries, moved).join(legs, legs.c.entry_id == entries.c.id))
+        .select_from(attempts.join(entries, MOVED).join(legs, legs.c.entry_id == entries.c.id))
         .where(delivered, legs.c.account == pending(resource.owner_id))
     )
     took = select(attempts.c.finished_at - attempts.c.started_at).where(delivered).order_by(attempts.c.started_at.desc())
@@ -96,7 +95,7 @@ async def tries_of_resource(connection: AsyncConnection, resource: Resource) -> 
         counts[OutcomeKind.DELIVERED],
         counts[OutcomeKind.FAILED_FREE],
         counts[OutcomeKind.REJECTED],
-        counts[OutcomeKind.FAILED_COST] + counts[OutcomeKind.UNKNOWN],
+        sum(counts[kind] for kind in COSTLY),
         found.get(OutcomeKind.DELIVERED, (0, 0))[1],
         int((await connection.execute(earned)).scalar_one()),
         seconds[len(seconds) // 2] if seconds else None,

@@ -101,6 +101,7 @@ async def test_a_token_is_shown_once_and_does_what_its_scopes_say(served: Served
         asked = {"name": "script", "scopes": ["generate", "wallet:read"], "cap": "9", "days": 7}
         made = (await anyone.post("/me/tokens", json=asked, headers=session)).json()
         assert made["token"].startswith(made["hint"])
+        assert made["last_used_at"] is None
         mine = bearing(made["token"])
         first, second = [await anyone.post("/generations", json={"prompt": "a fox"}, headers=mine) for _ in range(2)]
         third = await anyone.post("/generations", json={"prompt": "a fox"}, headers=mine)
@@ -111,6 +112,7 @@ async def test_a_token_is_shown_once_and_does_what_its_scopes_say(served: Served
         for method, path, body in (("POST", "/me/tokens", asked), ("GET", "/me/tokens", None), ("POST", "/auth/logout", {})):
             assert (await anyone.request(method, path, json=body, headers=mine)).json()["type"] == "urn:aetherflow:session_needed"
         listed = (await anyone.get("/me/tokens", headers=session)).json()["data"]
+        assert listed[0]["last_used_at"] >= listed[0]["created_at"]
         assert [(each["name"], each["cap"], each["spent"]) for each in listed] == [("script", "9", "9")]
         assert made["token"] not in json.dumps(listed)
         assert (await anyone.delete(f"/me/tokens/{made['id']}", headers=session)).status_code == 204

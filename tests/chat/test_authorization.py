@@ -135,6 +135,8 @@ ACTIONS: dict[str, Rule] = {
     "export": OPEN,
     "erase": Rule(),
     "payout": Rule(),
+    "earnings": OPEN,
+    "digest off": OPEN,
     "payouts": ADMINS,
     "payout_step 1 paid": Rule(owner="admins_only", admin="payout_not_found"),
     "payout_approve 1": Rule(owner="admins_only", admin="payout_not_found"),

@@ -9,13 +9,16 @@ from PIL import Image, ImageColor
 from sqlalchemy import update
 
 from bots.chat.chart import GOOD, HEIGHT, WAITS, WIDTH
+from bots.chat.chat import SENTENCES
 from bots.chat.notices import word
 from bots.chat.rendering import pictures_of
 from bots.chat.types import Reply
+from core.db import DAY
+from core.generations.digest import write_digests
 from core.generations.income import CHARTS
 from core.mailbox.models import outbox
 from core.providers.base import FailedCost, Fault
-from core.words import LOCALES
+from core.words import LOCALES, Words
 from core.worker import Worker
 from tests.chat.desk import KEY, Desk, refused, seated, sentence
 from tests.stage import work_off
@@ -31,7 +34,7 @@ async def told(desk: Desk, kind: str) -> list[Reply]:
     """What the notices of a kind say to "ada"; everything that waits is taken."""
     said = []
     async with desk.stage.app.begin() as work:
-        await work.connection.execute(update(outbox).values(leased_until=0))  # by whoever answers: nobody does here
+        await work.connection.execute(update(outbox).values(leased_until=0, due_at=0))  # by whoever answers: nobody does here
         while rows := await work.mailbox.take_deliveries(["telegram"], 50):
             for row in rows:
                 if (row.kind, row.address.chat) == (kind, "ada"):
@@ -98,3 +101,24 @@ async def test_what_was_earned_is_pending_and_was_lost(desk: Desk) -> None:
     await desk.says(command="earnings")
     folder = desk.stage.app.settings.data_dir / "blobs" / CHARTS
     assert len(list(folder.iterdir())) == 1, "one picture for each user"
+
+
+async def test_the_daily_message(desk: Desk) -> None:
+    await desk.lent()
+    desk.stage.provider.script.append(FailedCost(Fault.BAD_ANSWER, 30_000))
+    await desk.stage.submit("a", "b", user=await desk.stage.person("cora", 100_000))
+    await work_off(Worker(desk.stage.app, 1))
+    await desk.stage.app.database.run(lambda connection: write_digests(connection, desk.stage.app.now() + DAY))
+    (reply,) = await told(desk, "digest")
+    words = Words(SENTENCES).say(reply.text, desk.locale)
+    assert "3.825" in words and "$0.03" in words and "{" not in words
+    shown, off = (button.action for button in reply.rows[0])
+    assert sentence(await desk.press(shown))
+    assert "/earnings" in sentence(await desk.press(off))
+    card = await desk.says(command="earnings")
+    assert card.message is not None
+    on = card.message.rows[0][1].action
+    assert on == "digest on"
+    assert "6:00" in sentence(await desk.press(on))
+    async with desk.stage.app.read() as work:
+        assert await work.users.wants_digest(desk.user.id)

@@ -1,17 +1,22 @@
 """What miners see of their work, on both databases: how a resource does, and what is earned, pending and lost."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from core.db import DAY, HOUR
 from core.disputes.models import Kind
+from core.generations.digest import DIGEST_HOUR, write_digests
 from core.generations.income import Loss, due_by_day, earned_by_day, losses
-from core.generations.models import generations
+from core.generations.models import attempts, generations
 from core.generations.pages import Tries, tries_of_resource
 from core.ledger.models import pending
+from core.mailbox.models import outbox
+from core.oversight.models import rounds
 from core.providers.base import FailedCost, FailedFree, Fault, Rejected
 from core.resources.models import Resource
 from core.users.models import Role, User
@@ -88,3 +93,40 @@ async def test_by_day_until_when_and_what_was_lost(stage: Stage) -> None:
     assert lost == [Loss(Fault.BAD_ANSWER, 1, 30_000)]
     assert nobody == ([], [])
     assert await stage.balance(pending(miner)) == 4 * SHARE
+
+
+async def test_the_digest_of_a_day_is_written_once(stage: Stage) -> None:
+    await busy(stage)
+    await stage.app.run(lambda work: work.generations.cancel_all(stage.creator.id))  # what was to be tried elsewhere
+    other, silent = await stage.person("other"), await stage.person("silent")
+    for user, key in ((other, "sk-2222222222"), (silent, "sk-3333333333")):
+        await stage.lend(key, user, price_percent="50")
+        await stage.submit(f"of {user.id}")
+        assert await work_off(Worker(stage.app, 1)) == 1
+    await stage.app.run(lambda work: work.users.set_digest(silent.id, False))
+    tomorrow = stage.app.now() + DAY
+    write = [stage.app.database.run(lambda connection: write_digests(connection, tomorrow)) for _ in range(4)]
+    assert max(await asyncio.gather(*write)) == 2
+    async with stage.app.begin() as work:
+        rows = await work.connection.execute(select(outbox.c.body).where(outbox.c.kind == "digest").order_by(outbox.c.id))
+        told = {body["reader"]: body for body in (json.loads(each) for each in rows.scalars())}
+        assert len(told) == 2 and set(told) == {stage.miner.id, other.id}, "each once, and not who wants none"
+    day = {"day": tomorrow - tomorrow % DAY - DAY}
+    lost = {"lost": 1, "cost": 30_000}
+    assert told[stage.miner.id] == day | lost | {"reader": stage.miner.id, "earned": 3 * SHARE - 1_700, "delivered": 4}
+    assert told[other.id] == day | {"reader": other.id, "earned": 1_912, "delivered": 1, "lost": 0, "cost": 0}
+    assert await stage.app.database.run(lambda connection: write_digests(connection, tomorrow + DAY)) == 0, "nothing came of that day"
+
+
+async def test_a_worker_writes_the_digest_at_its_hour(stage: Stage) -> None:
+    await busy(stage)
+    workers = Worker(stage.app, 1), Worker(stage.app, 2)
+    await workers[0].sweep()
+    async with stage.app.begin() as work:
+        due = await work.connection.scalar(select(rounds.c.due_at).where(rounds.c.name == "digest"))
+        assert due is not None and due % DAY == DIGEST_HOUR * HOUR and 0 < due - work.now <= DAY
+        await work.connection.execute(update(rounds).where(rounds.c.name == "digest").values(due_at=1))
+        await work.connection.execute(update(attempts).values(started_at=attempts.c.started_at - DAY))
+    await asyncio.gather(*(worker.sweep() for worker in workers))
+    async with stage.app.read() as work:
+        assert await work.connection.scalar(select(func.count()).where(outbox.c.kind == "digest")) == 1

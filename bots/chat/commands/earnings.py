@@ -7,6 +7,7 @@ from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Reply
 from core.address import Address
 from core.db import DAY, SECOND
+from core.generations.digest import DIGEST_HOUR
 from core.generations.income import CHARTS, Loss, chart_name, due_by_day, earned_by_day, losses
 from core.ledger.models import earnings, pending
 from core.mailbox.models import Notice
@@ -38,7 +39,17 @@ async def on_earnings(context: Context) -> Reply:
         **await context.work.generations.tries_of_owner(mine),
     }
     await _chart(context)
-    return Reply(Text("earnings", facts), rows=((Button(Text("button.payout"), "payout"),),), private=True)
+    wanted = "off" if await context.work.users.wants_digest(mine) else "on"
+    rows = ((Button(Text("button.payout"), "payout"), Button(Text(f"button.digest_{wanted}"), f"digest {wanted}")),)
+    return Reply(Text("earnings", facts), rows=rows, private=True)
+
+
+@action("digest", always=True)
+async def on_digest(context: Context) -> Reply:
+    """Switches the daily message off, or on again."""
+    wanted = context.words[:1] == ("on",)
+    await context.work.users.set_digest(context.user.id, wanted)
+    return Reply(Text("digest.on" if wanted else "digest.off", {"hour": DIGEST_HOUR}), private=True)
 
 
 async def _chart(context: Context) -> None:
