@@ -61,17 +61,17 @@ async def _sums(connection: AsyncConnection, day: int) -> dict[int, _Sum]:
         .where(that_day, delivered, legs.c.account.like("user:%:pending"))
         .group_by(legs.c.account)
     )
-    counts = [func.sum(case((delivered, 1), else_=0)), func.sum(case((costly, 1), else_=0))]
+    made, lost = func.sum(case((delivered, 1), else_=0)), func.sum(case((costly, 1), else_=0))
     tries = (
-        select(resources.c.owner_id, *counts, func.sum(case((costly, func.coalesce(attempts.c.cost, 0)), else_=0)))
+        select(resources.c.owner_id, made, lost, func.sum(case((costly, func.coalesce(attempts.c.cost, 0)), else_=0)))
         .select_from(attempts.join(resources, resources.c.id == attempts.c.resource_id))
         .where(that_day, delivered | costly)
         .group_by(resources.c.owner_id)
     )
     sums = {int(account.split(":")[1]): _Sum(earned=int(amount)) for account, amount in await connection.execute(shares)}
-    for owner, made, lost, cost in await connection.execute(tries):
+    for owner, *counts in await connection.execute(tries):
         one = sums.setdefault(owner, _Sum())
-        one.delivered, one.lost, one.cost = int(made), int(lost), int(cost)
+        one.delivered, one.lost, one.cost = map(int, counts)
     return sums
 
 

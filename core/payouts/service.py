@@ -115,7 +115,8 @@ class Payouts:
     async def _is(self, admin: User, user_id: int | None) -> bool:
         """Whether that user is the admin, or was joined into them."""
         person = select(func.coalesce(users.c.merged_into, users.c.id)).where(users.c.id == user_id)
-        return (await self._connection.execute(person)).scalar_one_or_none() == admin.id
+        found: int | None = await self._connection.scalar(person)
+        return found == admin.id
 
     async def _decide(self, found: Payout, state: State, admin: User, reference: str) -> Payout:
         text = " ".join(reference.split())[:MAX_REFERENCE]

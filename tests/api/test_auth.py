@@ -8,8 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text, update
 
+from core.access.models import api_tokens
+from core.access.service import NOTED_EVERY
+from core.db import MINUTE
 from core.users.models import Role
 from tests.api.stage import Served, served_stage
 
@@ -181,3 +184,31 @@ async def test_two_accounts_become_one_by_a_code(served: Served) -> None:
         for _ in range(5):
             last = await anyone.post("/me/link", json={"code": "AAAAA-AAAAA"}, headers=older)
         assert last.status_code == 429
+
+
+async def test_a_tokens_use_is_noted_once_a_minute(served: Served) -> None:
+    """Of many requests at once one writes, and the next ones none: they cost the statements that they did."""
+    noted: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE api_tokens"):
+            noted.append(statement)
+
+    engine = served.app.database._writer.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    async with served.working(), served.client() as client:
+        made = [client.post("/v1/images/generations", json={"prompt": f"a fox {number}"}) for number in range(6)]
+        assert [each.status_code for each in await asyncio.gather(*made)] == [200] * 6
+        assert noted
+        before = len(noted)
+        assert (await client.post("/v1/images/generations", json={"prompt": "a fox"})).status_code == 200
+        assert len(noted) == before
+        async with served.app.begin() as work:
+            await work.connection.execute(update(api_tokens).values(last_used_at=api_tokens.c.last_used_at - NOTED_EVERY))
+        noted.clear()
+        assert (await client.post("/v1/images/generations", json={"prompt": "a fox"})).status_code == 200
+        assert len(noted) == 1
+    event.remove(engine, "before_cursor_execute", note)
+    async with served.app.read() as work:
+        (token,) = await work.access.tokens(served.stage.creator.id, {})
+        assert token.last_used_at is not None and work.now - MINUTE < token.last_used_at <= work.now
