@@ -27,6 +27,7 @@ from core.joining.service import collect_joined
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
 from core.oversight.alert import EVERY
+from core.oversight.retirement import announce
 from core.payments.service import collect_debts
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State
@@ -248,6 +249,8 @@ class Worker:
             await work.alerts.check_drained()
             if await work.alerts.is_turn("digest", until_digest(work.now)):
                 await write_digests(work.connection, work.now)
+            if await work.alerts.is_turn("retirements", HOUR):
+                await announce(work.connection, work.now, app.catalog.retiring(app.today()))
             return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR)
 
         if await app.run(look):

@@ -80,6 +80,8 @@ async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
         return Reply(Text(str(body["says"])), media=(Media(str(body["blob"])),))
     if delivery.kind == "digest":
         return digest(delivery)
+    if delivery.kind == "retires":
+        return Reply(Text(f"retires.{body['side']}", {"model": body["model"], "date": body["date"]}))
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)

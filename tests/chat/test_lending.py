@@ -1,6 +1,8 @@
 """What miners set and see in the chat, in both languages."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from core.db import DAY
 from core.generations.digest import write_digests
 from core.generations.income import CHARTS
 from core.mailbox.models import outbox
+from core.oversight.retirement import announce
 from core.providers.base import FailedCost, Fault
 from core.words import LOCALES, Words
 from core.worker import Worker
@@ -122,3 +125,16 @@ async def test_the_daily_message(desk: Desk) -> None:
     assert "6:00" in sentence(await desk.press(on))
     async with desk.stage.app.read() as work:
         assert await work.users.wants_digest(desk.user.id)
+
+
+async def test_a_model_that_retires(desk: Desk) -> None:
+    app = desk.stage.app
+    await desk.lent()
+    models = {id_: replace(each, retires=app.today() + timedelta(3)) for id_, each in app.catalog.models.items()}
+    app.catalog = replace(app.catalog, models=models)
+    date = str(app.today() + timedelta(3))
+    offered = await desk.chat.complete(desk.event(command="imagine"), "model", "")
+    assert offered and all(date in label for _, label in offered)
+    await app.run(lambda work: announce(work.connection, work.now, app.catalog.retiring(app.today())))
+    said = [Words(SENTENCES).say(reply.text, desk.locale) for reply in await told(desk, "retires") if reply.text]
+    assert said and all(date in each and "/resources" in each for each in said)
