@@ -27,7 +27,7 @@ from core.joining.service import collect_joined
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
 from core.oversight.alert import EVERY
-from core.oversight.retirement import announce
+from core.oversight.retire import announce
 from core.payments.service import collect_debts
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State

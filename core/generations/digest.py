@@ -6,7 +6,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import DAY, HOUR
-from core.generations.income import COSTLY, MOVED
+from core.generations.earn import COSTLY, MOVED
 from core.generations.models import OutcomeKind, attempts
 from core.ledger.models import entries, legs
 from core.mailbox.models import Notice

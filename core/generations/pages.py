@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import SECOND
-from core.generations.income import COSTLY, MOVED
+from core.generations.earn import COSTLY, MOVED
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.generations.service import COLUMNS, read
 from core.ledger.models import entries, legs, pending

@@ -11,7 +11,7 @@ from core.access.models import api_tokens, mailed_codes, passwords, sessions
 from core.acts.service import Acts
 from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
-from core.generations.income import CHARTS, chart_name
+from core.generations.earn import CHARTS, chart_name
 from core.generations.models import State, generations
 from core.generations.service import Generations
 from core.joining.errors import AdminApart

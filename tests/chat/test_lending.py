@@ -17,9 +17,9 @@ from bots.chat.rendering import pictures_of
 from bots.chat.types import Reply
 from core.db import DAY
 from core.generations.digest import write_digests
-from core.generations.income import CHARTS
+from core.generations.earn import CHARTS
 from core.mailbox.models import outbox
-from core.oversight.retirement import announce
+from core.oversight.retire import announce
 from core.providers.base import FailedCost, Fault
 from core.words import LOCALES, Words
 from core.worker import Worker
@@ -113,6 +113,7 @@ async def test_the_daily_message(desk: Desk) -> None:
     await work_off(Worker(desk.stage.app, 1))
     await desk.stage.app.database.run(lambda connection: write_digests(connection, desk.stage.app.now() + DAY))
     (reply,) = await told(desk, "digest")
+    assert reply.text is not None
     words = Words(SENTENCES).say(reply.text, desk.locale)
     assert "3.825" in words and "$0.03" in words and "{" not in words
     shown, off = (button.action for button in reply.rows[0])

@@ -6,7 +6,7 @@ from bots.chat.types import Button, Field, Form, Option, Reply
 from core.acts.models import MAX_REASON
 from core.address import Address
 from core.db import DAY
-from core.generations.income import CHARTS
+from core.generations.earn import CHARTS
 from core.mailbox.models import Notice
 from core.money import CREDIT, parse_credits
 from core.oversight.models import Dossier

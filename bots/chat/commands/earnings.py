@@ -8,7 +8,7 @@ from bots.chat.types import Button, Reply
 from core.address import Address
 from core.db import DAY, SECOND
 from core.generations.digest import DIGEST_HOUR
-from core.generations.income import CHARTS, Loss, chart_name, due_by_day, earned_by_day, losses
+from core.generations.earn import CHARTS, Loss, chart_name, due_by_day, earned_by_day, losses
 from core.ledger.models import earnings, pending
 from core.mailbox.models import Notice
 from core.money import CREDIT, format_dollars

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from core.db import DAY, HOUR
 from core.disputes.models import Kind
 from core.generations.digest import DIGEST_HOUR, write_digests
-from core.generations.income import Loss, due_by_day, earned_by_day, losses
+from core.generations.earn import Loss, due_by_day, earned_by_day, losses
 from core.generations.models import attempts, generations
 from core.generations.pages import Tries, tries_of_resource
 from core.ledger.models import pending
