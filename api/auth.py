@@ -144,6 +144,7 @@ class TokenShown(Shown):
     spent: Credits
     created_at: When
     expires_at: When | None
+    last_used_at: When | None = Field(description="To the minute; null: never.")
 
 
 class TokensShown(Shown):
@@ -307,4 +308,5 @@ def _token(token: ApiToken) -> dict[str, object]:
         "id": token.id, "name": token.name, "hint": token.hint, "scopes": sorted(token.scopes),
         "cap": None if token.cap is None else format_credits(token.cap), "spent": format_credits(token.spent),
         "created_at": moment(token.created_at), "expires_at": moment_or_none(token.expires_at),
+        "last_used_at": moment_or_none(token.last_used_at),
     }  # fmt: skip

@@ -17,7 +17,7 @@ from core.generations.pages import tries_of_resource
 from core.money import format_credits
 from core.resources.errors import NotAllowedNow
 from core.resources.models import MAX_LABEL, HealthState, Limits, Resource, Scope, State
-from core.resources.rules import NEXT, may_lend
+from core.resources.rules import NEXT, may_lend, show_hours
 from core.unit_of_work import UnitOfWork
 from core.users.errors import Frozen
 from core.words import Text
@@ -116,9 +116,12 @@ class Stats(Shown):
     failed: int = Field(description="Attempts that failed at no cost.")
     lost: int = Field(description="Attempts that failed at the miner's cost.")
     sold: Credits = Field(description="What creators paid for what it delivered; the miner's share is part of it.")
+    earned: Credits = Field(description="The miner's share of that, less what was refunded.")
     day_used: Credits
     month_used: Credits
     latency_seconds: float = Field(description="Moving average of a delivered call.")
+    p50_seconds: float | None = Field(description="Half of the newest delivered calls took at most so long.")
+    p95_seconds: float | None = Field(description="95 % of the newest delivered calls took at most so long.")
     balance_usd: str | None = Field(description="What the provider said is left, where it does.", examples=["10.00"])
     synced_at: When | None
 
@@ -227,19 +230,22 @@ async def read_stats(request: Request, number: Number, caller: Miner) -> Stats:
     """What became of the resource's attempts, and what is used of its limits."""
     async with core_of(request).read() as work:
         resource = await work.resources.get(number, caller.user.id)
-        tries = await tries_of_resource(work.connection, number)
+        tries = await tries_of_resource(work.connection, resource)
     limits, balance = resource.limits, resource.balance
     return Stats(
         health=resource.health.state,
         fault=resource.health.fault,
         in_flight=resource.in_flight,
-        delivered=tries["delivered"],
-        failed=tries["failed"],
-        lost=tries["lost"],
-        sold=format_credits(tries["sold"]),
+        delivered=tries.delivered,
+        failed=tries.failed + tries.rejected,
+        lost=tries.lost,
+        sold=format_credits(tries.sold),
+        earned=format_credits(tries.earned),
         day_used=format_credits(limits.day_limit - resource.day_left),
         month_used=format_credits(limits.month_limit - resource.month_left),
         latency_seconds=round(resource.health.latency, 3),
+        p50_seconds=None if tries.p50 is None else round(tries.p50, 3),
+        p95_seconds=None if tries.p95 is None else round(tries.p95, 3),
         balance_usd=None if balance is None else f"{balance // 1_000_000}.{balance % 1_000_000 // 10_000:02d}",
         synced_at=None if resource.synced_at is None else moment(int(resource.synced_at * SECOND)),
     )
@@ -264,14 +270,13 @@ def show(resource: Resource) -> ResourceShown:
 
 
 def _limits(limits: Limits) -> LimitsShown:
-    opens, closes = (f"{minute // 60:02d}:{minute % 60:02d}" for minute in (limits.opens_at, limits.closes_at))
     return LimitsShown(
         price_percent=limits.price_percent,
         max_concurrency=limits.max_concurrency,
         per_minute=limits.per_minute,
         day_limit=format_credits(limits.day_limit),
         month_limit=format_credits(limits.month_limit),
-        hours="always" if opens == closes else f"{opens}-{closes}",
+        hours=show_hours(limits),
         utc_offset_minutes=limits.utc_offset,
     )
 

@@ -47,15 +47,23 @@ class Accounts:
         self._hasher = PasswordHash((Argon2Hasher(),))
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
         self._nobody = _nobodys_hash()
+        self._noting: set[int] = set()
 
     # Coming in
 
     async def enter(self, token: str) -> Entrance:
         """Whoever shows this token: an API token, or a session's. Raises Unauthenticated."""
         async with self._app.read() as work:
-            if token.startswith(TOKEN_PREFIX):
-                return await work.access.by_token(token)
-            return await work.access.by_session(self._signer.read("access", token, now()))
+            if not token.startswith(TOKEN_PREFIX):
+                return await work.access.by_session(self._signer.read("access", token, now()))
+            entrance = await work.access.by_token(token)
+        if entrance.unmarked and (number := entrance.token_id) is not None and number not in self._noting:
+            self._noting.add(number)  # of many requests at once, one writes
+            try:
+                await self._app.run(lambda work: work.access.note_use(number))
+            finally:
+                self._noting.discard(number)
+        return entrance
 
     async def login(self, address: str, password: str) -> tuple[User, Pair]:
         """A new session. Raises WrongPassword, BadAddress."""

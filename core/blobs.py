@@ -50,9 +50,12 @@ class Blobs:
         self._store = from_url(location)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
-    async def put(self, folder: str, data: bytes, media_type: str) -> str:
-        """Stores a picture and returns its new name. Raises BlobsUnavailable."""
-        name = f"{folder}/{secrets.token_urlsafe(18)}.{EXTENSIONS[media_type]}"
+    async def put(self, folder: str, data: bytes, media_type: str, name: str | None = None) -> str:
+        """Stores a picture and returns its new name, or under the name that it has in the folder, over an earlier one.
+
+        Raises BlobsUnavailable.
+        """
+        name = f"{folder}/{name or secrets.token_urlsafe(18)}.{EXTENSIONS[media_type]}"
         await self._call(lambda: obstore.put(self._store, name, data), name)
         return name
 

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     miner_percent: int = Field(85, ge=0, le=100)
     royalty_percent: int = Field(5, ge=0, le=100)
     payout_least: int = Field(50, ge=1, le=1_000_000)
+    payout_confirm_above: int = Field(1_000, ge=0, le=1_000_000_000)
     audit_hours: int = Field(24, ge=0, le=24 * 365)
     grant_most: int = Field(1000, ge=1, le=1_000_000)
     royalties_per_day: int = Field(20, ge=0, le=1_000_000)

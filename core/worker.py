@@ -21,6 +21,7 @@ from core.disputes.alert import escalate
 from core.disputes.rules import examine
 from core.errors import AetherflowError
 from core.generations.claim import Claimed, claim_many
+from core.generations.digest import until_digest, write_digests
 from core.generations.models import Lease, OutcomeKind, Settlement
 from core.generations.settle import RELEASE_BATCH, give_up, lapsed, release_earnings, renew
 from core.hints import wait
@@ -28,6 +29,7 @@ from core.joining.service import collect_joined
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
 from core.oversight.alert import EVERY
+from core.oversight.retire import announce
 from core.payments.service import collect_debts
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State
@@ -249,6 +251,10 @@ class Worker:
             await work.alerts.check_drained()
             if await work.alerts.is_turn("disputes", EVERY):
                 await escalate(work.connection, work.now, app.settings.dispute_hours)
+            if await work.alerts.is_turn("digest", until_digest(work.now)):
+                await write_digests(work.connection, work.now)
+            if await work.alerts.is_turn("retirements", HOUR):
+                await announce(work.connection, work.now, app.catalog.retiring(app.today()))
             return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR)
 
         if await app.run(look):

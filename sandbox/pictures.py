@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from sandbox import landscape
 
-FONT = Path(__file__).parent / "fonts" / "caption.otf"
+FONT = Path(__file__).parents[1] / "bots" / "chat" / "fonts" / "caption.otf"
+"""The letters of the chat layer's charts: the sandbox imports nothing of ours, and reads this one file."""
 PUNCTUATION = frozenset("“”‘’…—–·•、。〈〉《》「」『』【】〔〕！（），：；？％～￥")
 MAX_SIDE = 8192
 

@@ -10,6 +10,7 @@ import structlog
 import bots.chat.commands.account
 import bots.chat.commands.admin
 import bots.chat.commands.disputes
+import bots.chat.commands.earnings
 import bots.chat.commands.imagine
 import bots.chat.commands.link
 import bots.chat.commands.payouts
@@ -218,7 +219,17 @@ class Chat:
         locale = locale_of(event.person.language)
         if option == "model":
             found: list[tuple[str, Any]] = [
-                (each.id, Text("complete.model", {"model": each.id, "price": self._amount(each.price)}))
+                (
+                    each.id,
+                    Text(
+                        "complete.model_until" if each.retires else "complete.model",
+                        {
+                            "model": each.id,
+                            "price": self._amount(each.price),
+                            "date": each.retires,
+                        },
+                    ),
+                )
                 for each in sale.values()
                 if "generate" in each.operations
             ]

@@ -5,7 +5,7 @@ from core.errors import AetherflowError
 from core.words import Amount, Text
 
 _AMOUNTS = frozenset({"needed", "available", "debt", "left", "most"})
-_LIMITS = frozenset({"grant_too_large"})
+_LIMITS = frozenset({"grant_too_large", "payout_needs_second"})
 """Codes whose limit is an amount."""
 
 

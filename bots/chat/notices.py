@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bots.chat.alarms import alarm
+from bots.chat.digest import digest
 from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
@@ -14,7 +15,7 @@ from core.db import SECOND
 from core.generations.models import Generation, State
 from core.ledger.models import wallet
 from core.mailbox.models import Delivery
-from core.money import format_dollars
+from core.money import CREDIT, format_dollars
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
 
@@ -48,7 +49,7 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         return Wording(await status(work, generation), user.locale, live=True)
     if "reader" in delivery.body:
         reader = await work.users.get(int(delivery.body["reader"]))
-        return Wording(await _told(work, delivery), reader.locale)
+        return Wording(await _told(app, work, delivery), reader.locale)
     if delivery.kind in ("banned", "unbanned"):
         user = await work.users.get(int(delivery.body["user"]))
         return Wording(Reply(Text(f"notice.{delivery.kind}", {"reason": delivery.body["reason"]})), user.locale)
@@ -70,20 +71,26 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
     return Wording(_resource_news(app, delivery, resource.id, resource.provider), owner.locale)
 
 
-async def _told(work: UnitOfWork, delivery: Delivery) -> Reply:
+async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
     """What is said to one of several readers, each in their own language."""
     body = delivery.body
     if delivery.kind == "alert":
         return alarm(delivery)
     if delivery.kind == "chart":
-        return Reply(Text("stats.chart"), media=(Media(str(body["blob"])),))
+        return Reply(Text(str(body["says"])), media=(Media(str(body["blob"])),))
+    if delivery.kind == "digest":
+        return digest(delivery)
+    if delivery.kind == "retires":
+        return Reply(Text(f"retires.{body['side']}", {"model": body["model"], "date": body["date"]}))
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)
         return Reply(Text("preset.report", {"name": name, "n": body["count"]}), rows=rows)
     if "payout" in body:
         payout = await work.payouts.get(int(body["payout"]))
-        return payout_card(payout) if delivery.kind == "payout_new" else Reply(Text(f"payout.{payout.state}", payout_facts(payout)))
+        if delivery.kind == "payout_new":
+            return payout_card(payout, app.settings.payout_confirm_above * CREDIT)
+        return Reply(Text(f"payout.{payout.state}", payout_facts(payout)))
     dispute = await work.disputes.get(int(body["dispute"]))
     if delivery.kind == "bundle":
         return await bundle(work, dispute)

@@ -9,14 +9,16 @@ from core.words import Amount, Text
 NEXT = {State.REQUESTED: ("approve", "refuse"), State.APPROVED: ("paid", "refuse")}
 
 
-def payout_card(payout: Payout) -> Reply:
-    """A payout with what can be done about it, for admins."""
+def payout_card(payout: Payout, alone: int) -> Reply:
+    """A payout with what can be done about it, for admins; above `alone` milli-credits by two of them."""
     steps = tuple(
         Button(Text(f"button.payout_{word}"), f"payout_step {payout.id} {word}", style="danger" if word == "refuse" else "primary")
         for word in NEXT.get(payout.state, ())
     )
     rows = (*((steps,) if steps else ()), (Button(Text("button.next_dispute"), f"payouts {payout.id}"),))
-    return Reply(Text("payouts.one", payout_facts(payout)), rows=rows, private=True)
+    second = payout.amount > alone and payout.state in NEXT
+    facts = payout_facts(payout) | {"second": Text("payouts.second", {"limit": Amount(alone)}) if second else ""}
+    return Reply(Text("payouts.one", facts), rows=rows, private=True)
 
 
 def payout_facts(payout: Payout) -> dict[str, Any]:

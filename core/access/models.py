@@ -71,6 +71,7 @@ api_tokens = Table(
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment),
     Column("revoked_at", Moment),
+    Column("last_used_at", Moment),  # to the minute
     CheckConstraint("cap IS NULL OR cap >= 0", name="cap"),
     Index("ix_api_tokens_user_id", "user_id"),
 )
@@ -104,16 +105,21 @@ class ApiToken:
     created_at: int
     expires_at: int | None
     revoked_at: int | None
+    last_used_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """Who came in, and by what: a session (`session_id`) or an API token (`token_id`) with its scopes."""
+    """Who came in, and by what: a session (`session_id`) or an API token (`token_id`) with its scopes.
+
+    `unmarked`: that token's use is to be noted.
+    """
 
     user: User
     scopes: frozenset[Scope]
     session_id: int | None = None
     token_id: int | None = None
+    unmarked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ CODES_PER_HOUR = 5
 """Codes of one purpose for one address."""
 PRUNE_BATCH = 1000
 _USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
+NOTED_EVERY = MINUTE
+"""How often an API token's use is written down at most: most requests only read."""
 
 
 class Access:
@@ -44,12 +46,19 @@ class Access:
 
     async def by_token(self, token: str) -> Entrance:
         """Whoever has that API token. Raises Unauthenticated when it was revoked, is too old, or never was."""
-        query = select(*_USER, api_tokens.c.id.label("token_id"), api_tokens.c.scopes).join(api_tokens, api_tokens.c.user_id == users.c.id)
+        token_ = (api_tokens.c.id.label("token_id"), api_tokens.c.scopes, api_tokens.c.last_used_at)
+        query = select(*_USER, *token_).join(api_tokens, api_tokens.c.user_id == users.c.id)
         row = (await self._connection.execute(query.where(api_tokens.c.hash == digest(token), self._usable()))).mappings().first()
         if row is None:
             raise Unauthenticated()
         user = _user(row)
-        return Entrance(user, allowed_scopes(user, map(Scope, row["scopes"].split())), token_id=row["token_id"])
+        old = (row["last_used_at"] or 0) <= self._now - NOTED_EVERY
+        return Entrance(user, allowed_scopes(user, map(Scope, row["scopes"].split())), token_id=row["token_id"], unmarked=old)
+
+    async def note_use(self, token_id: int) -> None:
+        """The token was used, at most once in NOTED_EVERY."""
+        old = or_(api_tokens.c.last_used_at.is_(None), api_tokens.c.last_used_at <= self._now - NOTED_EVERY)
+        await self._connection.execute(update(api_tokens).where(api_tokens.c.id == token_id, old).values(last_used_at=self._now))
 
     # Sessions
 
@@ -174,7 +183,9 @@ class Access:
         return mine, sessions.c.ended_at.is_(None), sessions.c.expires_at > self._now
 
 
-_TOKEN = tuple(api_tokens.c[name] for name in ("id", "name", "hint", "scopes", "cap", "created_at", "expires_at", "revoked_at"))
+_TOKEN = tuple(
+    api_tokens.c[name] for name in ("id", "name", "hint", "scopes", "cap", "created_at", "expires_at", "revoked_at", "last_used_at")
+)
 
 
 def _token(row: RowMapping, spent: int) -> ApiToken:

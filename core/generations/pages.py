@@ -1,19 +1,50 @@
 """Reading many generations at once: a user's pages, those that somebody waits for, and what became of a resource's attempts."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.db import SECOND
+from core.generations.earn import COSTLY, MOVED
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.generations.service import COLUMNS, read
+from core.ledger.models import entries, legs, pending
 from core.pools.models import Use
+from core.resources.models import Resource
 from core.users.models import users
 
 MAX_PAGE = 101
 """A page of 100, and one more that tells whether there is another page."""
 MAX_AWAITED = 5_000
 """Generations that one look takes."""
+TIMED = 1_000
+"""The newest delivered attempts by which a resource's seconds are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What became of a resource's attempts: numbers of them, amounts in milli-credits, and seconds of a delivered call (None: none was).
+
+    `failed` and `rejected` (the content was refused) cost nothing, `lost` its owner's money. `sold` is what creators paid for what was
+    delivered, `earned` what its owner has of that, less what was refunded.
+    """
+
+    delivered: int
+    failed: int
+    rejected: int
+    lost: int
+    sold: int
+    earned: int
+    p50: float | None
+    p95: float | None
+
+    @property
+    def success(self) -> int | None:
+        """Per cent of the attempts that somebody or something answers for; None when there was none."""
+        all_ = self.delivered + self.failed + self.lost
+        return self.delivered * 100 // all_ if all_ else None
 
 
 async def page(
@@ -46,16 +77,27 @@ async def uses_of(connection: AsyncConnection, community_id: int, limit: int) ->
     return [Use(*row) for row in rows]
 
 
-async def tries_of_resource(connection: AsyncConnection, resource_id: int) -> dict[str, int]:
-    """How a resource's attempts ended, by number: `delivered`, `failed` at no cost, `lost` at the owner's cost; and `sold`, the
-    milli-credits that creators paid for what it delivered."""
-    query = select(attempts.c.outcome, func.count(), func.coalesce(func.sum(attempts.c.price), 0))
-    rows = await connection.execute(query.where(attempts.c.resource_id == resource_id).group_by(attempts.c.outcome))
-    found = {outcome: (count, int(total)) for outcome, count, total in rows}
+async def tries_of_resource(connection: AsyncConnection, resource: Resource) -> Tries:
+    """What became of a resource's attempts."""
+    mine = attempts.c.resource_id == resource.id
+    query = select(attempts.c.outcome, func.count(), func.coalesce(func.sum(attempts.c.price), 0)).where(mine)
+    found = {outcome: (count, int(total)) for outcome, count, total in await connection.execute(query.group_by(attempts.c.outcome))}
     counts = {kind: found.get(kind, (0, 0))[0] for kind in OutcomeKind}
-    return {
-        "delivered": counts[OutcomeKind.DELIVERED],
-        "failed": counts[OutcomeKind.FAILED_FREE] + counts[OutcomeKind.REJECTED],
-        "lost": counts[OutcomeKind.FAILED_COST] + counts[OutcomeKind.UNKNOWN],
-        "sold": found.get(OutcomeKind.DELIVERED, (0, 0))[1],
-    }
+    delivered = mine & (attempts.c.outcome == OutcomeKind.DELIVERED)
+    earned = (
+        select(func.coalesce(func.sum(legs.c.amount), 0))
+        .select_from(attempts.join(entries, MOVED).join(legs, legs.c.entry_id == entries.c.id))
+        .where(delivered, legs.c.account == pending(resource.owner_id))
+    )
+    took = select(attempts.c.finished_at - attempts.c.started_at).where(delivered).order_by(attempts.c.started_at.desc())
+    seconds = sorted(each / SECOND for each in await connection.scalars(took.limit(TIMED)))
+    return Tries(
+        counts[OutcomeKind.DELIVERED],
+        counts[OutcomeKind.FAILED_FREE],
+        counts[OutcomeKind.REJECTED],
+        sum(counts[kind] for kind in COSTLY),
+        found.get(OutcomeKind.DELIVERED, (0, 0))[1],
+        int((await connection.execute(earned)).scalar_one()),
+        seconds[len(seconds) // 2] if seconds else None,
+        seconds[len(seconds) * 95 // 100] if seconds else None,
+    )

@@ -11,6 +11,7 @@ from core.access.models import api_tokens, mailed_codes, passwords, sessions
 from core.acts.service import Acts
 from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
+from core.generations.earn import CHARTS, chart_name
 from core.generations.models import State, generations
 from core.generations.service import Generations
 from core.joining.errors import AdminApart
@@ -95,8 +96,8 @@ class Leaving:
             await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
-        if names := {name for pair in named for name in pair if name}:
-            await self.doom(names, self._now)
+        names = {name for pair in named for name in pair if name} | {f"{CHARTS}/{chart_name(user.id)}.png"}
+        await self.doom(names, self._now)
 
     async def doom(self, names: Iterable[str], due_at: int) -> None:
         """A worker deletes the bytes of these pictures from that moment on; of two moments the earlier counts."""

@@ -21,6 +21,12 @@ class PayoutAmount(Refusal):
     code = "payout_amount"
 
 
+class PayoutNeedsSecond(Refusal):
+    """So large that who approved it does not pay it as well: another admin does. Facts: `limit`."""
+
+    code = "payout_needs_second"
+
+
 class PayoutDecided(Refusal):
     """The payout is past that step, or its own admin may not take it."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.acts.service import Acts
@@ -12,7 +12,7 @@ from core.ledger.models import Capture, Hold, Leg, Release, debt, earnings
 from core.ledger.service import Ledger, raise_first_refusal
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
-from core.payouts.errors import PayoutAmount, PayoutDecided, PayoutNotFound, PayoutOpen
+from core.payouts.errors import PayoutAmount, PayoutDecided, PayoutNeedsSecond, PayoutNotFound, PayoutOpen
 from core.payouts.models import MAX_REFERENCE, OPEN_STATES, PAID_OUT, Payout, State, payouts
 from core.users.errors import Frozen
 from core.users.models import User, users
@@ -69,15 +69,27 @@ class Payouts:
             raise PayoutNotFound(payout=payout_id)
         return _read(row)
 
-    async def approve(self, payout_id: int, admin: User, reason: str) -> Payout:
-        """The first step: it may be paid. Raises PayoutNotFound, PayoutDecided, ReasonNeeded."""
+    async def approve(self, payout_id: int, admin: User, reason: str, alone: int) -> Payout:
+        """The first step: it may be paid; above `alone` milli-credits by another admin, and the others are told.
+
+        Raises PayoutNotFound, PayoutDecided, ReasonNeeded.
+        """
         found = await self._lock(payout_id, admin, State.REQUESTED)
         await Acts(self._connection, self._now).record(admin.id, "approve_payout", f"payout:{found.id}", reason, amount=found.amount)
-        return await self._move(found, State.APPROVED, approved_by=admin.id)
+        approved = await self._move(found, State.APPROVED, approved_by=admin.id)
+        if approved.amount > alone:
+            others = set(await Users(self._connection, self._now).admins()) - {approved.user_id, admin.id}
+            await self._tell(approved, others, "payout_new")
+        return approved
 
-    async def paid(self, payout_id: int, admin: User, reference: str) -> Payout:
-        """The second step: it was paid outside, under that reference; the held Credits leave. Raises as `approve`."""
+    async def paid(self, payout_id: int, admin: User, reference: str, alone: int) -> Payout:
+        """The second step: it was paid outside, under that reference; the held Credits leave.
+
+        Raises as `approve`, and PayoutNeedsSecond above `alone` milli-credits for whoever approved it.
+        """
         found = await self._lock(payout_id, admin, State.APPROVED)
+        if found.amount > alone and await self._is(admin, found.approved_by):
+            raise PayoutNeedsSecond(limit=alone)
         await Acts(self._connection, self._now).record(admin.id, "pay_payout", f"payout:{found.id}", reference, amount=found.amount)
         capture = Capture(f"paid:{found.hold}", found.hold, (Leg(PAID_OUT, found.amount),))
         raise_first_refusal(await Ledger(self._connection, self._now).capture_many([capture]))
@@ -96,9 +108,15 @@ class Payouts:
         if row is None:
             raise PayoutNotFound(payout=payout_id)
         found = _read(row)
-        if found.state not in states or found.user_id == admin.id:
+        if found.state not in states or await self._is(admin, found.user_id):
             raise PayoutDecided()
         return found
+
+    async def _is(self, admin: User, user_id: int | None) -> bool:
+        """Whether that user is the admin, or was joined into them."""
+        person = select(func.coalesce(users.c.merged_into, users.c.id)).where(users.c.id == user_id)
+        found: int | None = await self._connection.scalar(person)
+        return found == admin.id
 
     async def _decide(self, found: Payout, state: State, admin: User, reference: str) -> Payout:
         text = " ".join(reference.split())[:MAX_REFERENCE]

@@ -105,6 +105,25 @@ def _hours(text: str) -> tuple[int, int]:
     return opens, closes
 
 
+def show_hours(limits: Limits) -> str:
+    """The working hours as `read_limits` reads them.
+
+    >>> show_hours(Limits()), show_hours(Limits(opens_at=540, closes_at=1080))
+    ('always', '09:00-18:00')
+    """
+    opens, closes = (f"{minute // 60:02d}:{minute % 60:02d}" for minute in (limits.opens_at, limits.closes_at))
+    return "always" if opens == closes else f"{opens}-{closes}"
+
+
+def show_offset(limits: Limits) -> str:
+    """The hours that the miner's day is ahead of UTC, as `read_limits` reads them.
+
+    >>> [show_offset(Limits(utc_offset=minutes)) for minutes in (480, -210, 0)]
+    ['+8', '-3.5', '+0']
+    """
+    return f"{limits.utc_offset / 60:+g}"
+
+
 def _minute(text: str) -> int:
     hour, _, minute = text.strip().partition(":")
     value = int(hour) * 60 + int(minute or 0)

@@ -139,7 +139,7 @@ class Resources:
         if "scope" in answers:
             values["scope"] = read_scope(answers["scope"])
         if "label" in answers:
-            values["label"] = answers["label"].strip()[:MAX_LABEL]
+            values["label"] = " ".join(answers["label"].replace("\0", "").split())[:MAX_LABEL]
         # What is under way was allowed by the old limits: the new ones never fall below what is used.
         # What was used on an earlier day or in an earlier month no longer counts.
         table, (day, month) = resources.c, day_and_month(self._now / SECOND)

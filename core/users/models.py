@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntFlag
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, false
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, false, true
 
 from core.address import MAX_CHAT
 from core.db import Id, Moment, metadata
@@ -29,6 +29,7 @@ users = Table(
     Column("locale", String(8), nullable=False),
     Column("roles", Integer, nullable=False, server_default="1"),
     Column("frozen", Boolean, nullable=False, server_default=false()),
+    Column("wants_digest", Boolean, nullable=False, server_default=true()),  # to hear each day what they earned and lost
     Column("merged_into", Id, ForeignKey("users.id")),  # the user that this one was joined into; its history stays its own
     Column("created_at", Moment, nullable=False),
     Index("ix_users_merged_into", "merged_into"),

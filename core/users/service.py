@@ -66,6 +66,14 @@ class Users:
         """Changes the language that the user reads."""
         await self._connection.execute(update(users).where(users.c.id == user_id).values(locale=locale))
 
+    async def wants_digest(self, user_id: int) -> bool:
+        """Whether the user hears each day what they earned and lost."""
+        return bool(await self._connection.scalar(select(users.c.wants_digest).where(users.c.id == user_id)))
+
+    async def set_digest(self, user_id: int, wanted: bool) -> None:
+        """Switches that on or off."""
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(wants_digest=wanted))
+
     async def rename(self, user_id: int, name: str) -> None:
         """Changes the name that others see, at most MAX_NAME characters."""
         await self._connection.execute(update(users).where(users.c.id == user_id).values(name=name[:MAX_NAME]))

@@ -8,8 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text, update
 
+from core.access.models import api_tokens
+from core.access.service import NOTED_EVERY
+from core.db import MINUTE
 from core.users.models import Role
 from tests.api.stage import Served, served_stage
 
@@ -101,6 +104,7 @@ async def test_a_token_is_shown_once_and_does_what_its_scopes_say(served: Served
         asked = {"name": "script", "scopes": ["generate", "wallet:read"], "cap": "9", "days": 7}
         made = (await anyone.post("/me/tokens", json=asked, headers=session)).json()
         assert made["token"].startswith(made["hint"])
+        assert made["last_used_at"] is None
         mine = bearing(made["token"])
         first, second = [await anyone.post("/generations", json={"prompt": "a fox"}, headers=mine) for _ in range(2)]
         third = await anyone.post("/generations", json={"prompt": "a fox"}, headers=mine)
@@ -111,6 +115,7 @@ async def test_a_token_is_shown_once_and_does_what_its_scopes_say(served: Served
         for method, path, body in (("POST", "/me/tokens", asked), ("GET", "/me/tokens", None), ("POST", "/auth/logout", {})):
             assert (await anyone.request(method, path, json=body, headers=mine)).json()["type"] == "urn:aetherflow:session_needed"
         listed = (await anyone.get("/me/tokens", headers=session)).json()["data"]
+        assert listed[0]["last_used_at"] >= listed[0]["created_at"]
         assert [(each["name"], each["cap"], each["spent"]) for each in listed] == [("script", "9", "9")]
         assert made["token"] not in json.dumps(listed)
         assert (await anyone.delete(f"/me/tokens/{made['id']}", headers=session)).status_code == 204
@@ -179,3 +184,31 @@ async def test_two_accounts_become_one_by_a_code(served: Served) -> None:
         for _ in range(5):
             last = await anyone.post("/me/link", json={"code": "AAAAA-AAAAA"}, headers=older)
         assert last.status_code == 429
+
+
+async def test_a_tokens_use_is_noted_once_a_minute(served: Served) -> None:
+    """Of many requests at once one writes, and the next ones none: they cost the statements that they did."""
+    noted: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE api_tokens"):
+            noted.append(statement)
+
+    engine = served.app.database._writer.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    async with served.working(), served.client() as client:
+        made = [client.post("/v1/images/generations", json={"prompt": f"a fox {number}"}) for number in range(6)]
+        assert [each.status_code for each in await asyncio.gather(*made)] == [200] * 6
+        assert noted
+        before = len(noted)
+        assert (await client.post("/v1/images/generations", json={"prompt": "a fox"})).status_code == 200
+        assert len(noted) == before
+        async with served.app.begin() as work:
+            await work.connection.execute(update(api_tokens).values(last_used_at=api_tokens.c.last_used_at - NOTED_EVERY))
+        noted.clear()
+        assert (await client.post("/v1/images/generations", json={"prompt": "a fox"})).status_code == 200
+        assert len(noted) == 1
+    event.remove(engine, "before_cursor_execute", note)
+    async with served.app.read() as work:
+        (token,) = await work.access.tokens(served.stage.creator.id, {})
+        assert token.last_used_at is not None and work.now - MINUTE < token.last_used_at <= work.now

@@ -107,6 +107,7 @@ async def test_stats_say_what_became_of_the_attempts(served: Served) -> None:
         assert (stats["delivered"], stats["failed"], stats["lost"]) == (2, 0, 0)
         assert (stats["sold"], stats["day_used"], stats["in_flight"]) == ("9", "9", 0)
         assert stats["balance_usd"] == "10.00"
+        assert stats["earned"] == "7.65" and 0 <= stats["p50_seconds"] <= stats["p95_seconds"]
 
 
 async def test_anothers_resource_is_not_there(served: Served) -> None:

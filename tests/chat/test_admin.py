@@ -184,3 +184,16 @@ async def test_a_payout_from_the_wish_to_the_reference(desk: Desk) -> None:
     assert sentence(await desk.says("root", text="bank-1"))
     assert await desk.stage.balance(earnings(desk.user.id)) == 60_000
     assert sentence(await desk.says("root", command="payouts"))
+
+
+async def test_a_large_payout_is_paid_by_another_admin(desk: Desk) -> None:
+    legs = (Leg("platform:fees", -2_000_000), Leg(earnings(desk.user.id), 2_000_000))
+    await desk.stage.app.run(lambda work: work.ledger.post(Posting("earned", "release", legs)))
+    await desk.says(command="payout", argument="1000.001")
+    assert " 1000 " in sentence(await desk.says("root", command="payouts"))
+    approved = await desk.press_form("payout_approve 1", {"reason": "known"}, "root")
+    assert approved.message is not None
+    await refused(desk, "1000", who="root", action="payout_paid 1", answers={"reason": "bank-1"})
+    bo = await desk.stage.app.run(lambda work: work.users.resolve(Identity("telegram", "bo", "bo", "bo", desk.locale)))
+    await desk.stage.app.run(lambda work: work.users.add_role(bo.id, Role.ADMIN))
+    assert "bank-1" in sentence(await desk.press_form("payout_paid 1", {"reason": "bank-1"}, "bo"))

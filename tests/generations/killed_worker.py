@@ -56,8 +56,8 @@ class _Provider(StabilityProvider):
 
 
 class _Blobs(Blobs):
-    async def put(self, folder: str, data: bytes, media_type: str) -> str:
-        name = await super().put(folder, data, media_type)
+    async def put(self, folder: str, data: bytes, media_type: str, name: str | None = None) -> str:
+        name = await super().put(folder, data, media_type, name)
         await stand_still(Point.STORED)
         return name
 

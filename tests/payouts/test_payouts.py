@@ -5,18 +5,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from core.acts.errors import ReasonNeeded
 from core.ledger.errors import InDebt
 from core.ledger.models import Leg, Posting, earnings, wallet
+from core.mailbox.models import outbox
 from core.payments.rules import Purse, taking
-from core.payouts.errors import PayoutAmount, PayoutDecided, PayoutNotFound, PayoutOpen
+from core.payouts.errors import PayoutAmount, PayoutDecided, PayoutNeedsSecond, PayoutNotFound, PayoutOpen
 from core.payouts.models import PAID_OUT, Payout, State
 from core.users.errors import Frozen
-from core.users.models import Role, User
+from core.users.models import Role, User, users
 from tests.stage import Stage, breaches, staged
 
-LEAST, EARNED = 50_000, 120_000
+LEAST, EARNED, ALONE = 50_000, 120_000, 60_000
 
 
 @pytest.fixture
@@ -27,14 +29,20 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         yield opened
 
 
-async def admin_of(stage: Stage) -> User:
-    user = await stage.person("olga")
+async def admin_of(stage: Stage, name: str = "olga") -> User:
+    user = await stage.person(name)
     await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
     return user
 
 
 async def ask(stage: Stage, amount: int = LEAST, key: str = "k", user: User | None = None) -> Payout:
     return await stage.app.run(lambda work: work.payouts.ask(user or stage.miner, amount, key, LEAST))
+
+
+async def take(stage: Stage, step: str, payout: Payout, admin: User) -> Payout:
+    alone = () if step == "refuse" else (ALONE,)
+    done: Payout = await stage.app.run(lambda work: getattr(work.payouts, step)(payout.id, admin, "a reason", *alone))
+    return done
 
 
 async def test_earnings_leave_in_two_steps(stage: Stage) -> None:
@@ -44,15 +52,15 @@ async def test_earnings_leave_in_two_steps(stage: Stage) -> None:
     with pytest.raises(PayoutOpen):
         await ask(stage, key="other")
     with pytest.raises(PayoutDecided):
-        await stage.app.run(lambda work: work.payouts.paid(payout.id, admin, "bank 1"))
+        await stage.app.run(lambda work: work.payouts.paid(payout.id, admin, "bank 1", ALONE))
     with pytest.raises(ReasonNeeded):
-        await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, ""))
-    await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "known for long"))
-    paid = await stage.app.run(lambda work: work.payouts.paid(payout.id, admin, "bank 1"))
+        await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "", ALONE))
+    await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "known for long", ALONE))
+    paid = await stage.app.run(lambda work: work.payouts.paid(payout.id, admin, "bank 1", ALONE))
     assert (paid.state, paid.reference, paid.approved_by, paid.decided_by) == (State.PAID, "bank 1", admin.id, admin.id)
     for step in ("approve", "paid", "refuse"):
         with pytest.raises(PayoutDecided):
-            await stage.app.run(lambda work, s=step: getattr(work.payouts, s)(payout.id, admin, "again"))  # type: ignore[misc]  # a default
+            await take(stage, step, payout, admin)
     assert await stage.balance(earnings(stage.miner.id)) == EARNED - LEAST
     async with stage.app.read() as work:
         assert [each.act for each in await work.acts.newest(subject=f"payout:{payout.id}")] == ["pay_payout", "approve_payout"]
@@ -91,7 +99,7 @@ async def test_nobody_decides_about_their_own(stage: Stage) -> None:
     payout = await ask(stage)
     for step in ("approve", "refuse"):
         with pytest.raises(PayoutDecided):
-            await stage.app.run(lambda work, s=step: getattr(work.payouts, s)(payout.id, stage.miner, "mine"))  # type: ignore[misc]  # a default
+            await take(stage, step, payout, stage.miner)
 
 
 async def test_many_at_once_are_one(stage: Stage) -> None:
@@ -100,11 +108,39 @@ async def test_many_at_once_are_one(stage: Stage) -> None:
     assert all(isinstance(each, Payout | PayoutOpen) for each in answers), answers
     (payout,) = [each for each in answers if isinstance(each, Payout)]
     admin = await admin_of(stage)
-    await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "fine"))
-    steps = [
-        stage.app.run(lambda work, s=step: getattr(work.payouts, s)(payout.id, admin, "now"))  # type: ignore[misc]  # a default
-        for step in ("paid", "refuse") * 4
-    ]
+    await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "fine", ALONE))
+    steps = [take(stage, step, payout, admin) for step in ("paid", "refuse") * 4]
     decided = await asyncio.gather(*steps, return_exceptions=True)
     assert [type(each) for each in decided].count(Payout) == 1
     assert not breaches(await stage.audit())
+
+
+async def test_a_large_one_takes_two_admins(stage: Stage) -> None:
+    olga, petr = await admin_of(stage), await admin_of(stage, "petr")
+    payout = await ask(stage, ALONE + 1)
+    answers = await asyncio.gather(*(take(stage, "approve", payout, each) for each in (olga, petr) * 3), return_exceptions=True)
+    assert [type(each) for each in answers].count(Payout) == 1
+    assert all(isinstance(each, Payout | PayoutDecided) for each in answers), answers
+    (approved,) = [each for each in answers if isinstance(each, Payout)]
+    first, second = (olga, petr) if approved.approved_by == olga.id else (petr, olga)
+    async with stage.app.begin() as work:
+        keys = list(await work.connection.scalars(select(outbox.c.key).where(outbox.c.key.like("payout_new:%:approved:%"))))
+    assert keys == [f"payout_new:{payout.id}:approved:{second.id}"], "the other one is told that it was approved"
+    with pytest.raises(PayoutNeedsSecond):
+        await take(stage, "paid", payout, first)
+    answers = await asyncio.gather(*(take(stage, "paid", payout, each) for each in (first, second) * 3), return_exceptions=True)
+    assert [type(each) for each in answers].count(Payout) == 1
+    assert all(isinstance(each, Payout | PayoutDecided | PayoutNeedsSecond) for each in answers), answers
+    paid = await stage.app.run(lambda work: work.payouts.get(payout.id))
+    assert (paid.state, paid.approved_by, paid.decided_by) == (State.PAID, first.id, second.id)
+    assert await stage.balance(earnings(stage.miner.id)) == EARNED - ALONE - 1
+    assert not breaches(await stage.audit())
+
+
+async def test_two_accounts_of_one_person_are_one_admin(stage: Stage) -> None:
+    olga, other = await admin_of(stage), await admin_of(stage, "olga2")
+    payout = await ask(stage, ALONE + 1)
+    await take(stage, "approve", payout, other)
+    await stage.app.run(lambda work: work.connection.execute(update(users).where(users.c.id == other.id).values(merged_into=olga.id)))
+    with pytest.raises(PayoutNeedsSecond):
+        await take(stage, "paid", payout, olga)

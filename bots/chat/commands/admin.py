@@ -1,11 +1,12 @@
 """/user, /grant, /ban, /unban, /stats, /audit: for the platform's admins, each act with a reason."""
 
-from bots.chat.chart import draw
+from bots.chat.chart import BAD, GOOD, Chart, draw
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.acts.models import MAX_REASON
 from core.address import Address
 from core.db import DAY
+from core.generations.earn import CHARTS
 from core.mailbox.models import Notice
 from core.money import CREDIT, parse_credits
 from core.oversight.models import Dossier
@@ -92,9 +93,12 @@ async def on_stats(context: Context) -> Reply:
         "sold": Amount(found.sold), "held": Amount(found.held), "owed": Amount(found.owed), "commission": Amount(found.commission),
         "maintenance": "" if standing.since is None else Text("stats.maintenance", {"reason": standing.reason}),
     }  # fmt: skip
-    blob = await context.app.blobs.put("charts", draw(found.bars, context.work.now - length, context.work.now), "image/png")
+    title = Text("stats.drawn", {"delivered": f"{found.delivered:,}", "failed": f"{found.failed:,}"})
+    names, bars = (Text("stats.good"), Text("stats.bad")), [(bar.delivered, bar.failed) for bar in found.bars]
+    chart = Chart(title, names, (GOOD, BAD), bars, context.work.now - length, context.work.now)
+    blob = await context.app.blobs.put(CHARTS, draw(chart, context.user.locale), "image/png")
     await context.work.leaving.doom([blob], context.work.now + CHART_KEPT)
-    body = {"blob": blob, "reader": context.user.id}
+    body = {"blob": blob, "reader": context.user.id, "says": "stats.chart"}
     await context.work.mailbox.say(
         [Notice(f"chart:{event.platform}:{event.id}", Address(event.platform, event.private_chat), "chart", body)]
     )

@@ -37,7 +37,7 @@ async def on_payouts(context: Context) -> Reply:
     found = await context.work.payouts.waiting(1, after=context.number() if context.event.action else 0)
     if not found:
         return Reply(Text("payouts.none"), private=True)
-    return payout_card(found[0])
+    return payout_card(found[0], _alone(context))
 
 
 @action("payout_step", admin=True)
@@ -53,16 +53,28 @@ async def on_step(context: Context) -> Reply:
 @action("payout_approve", admin=True)
 async def on_approve(context: Context) -> Reply:
     """Raises PayoutDecided, ReasonNeeded."""
-    return payout_card(await context.work.payouts.approve(context.number(), context.user, context.event.answers.get("reason", "")))
+    alone = _alone(context)
+    return payout_card(
+        await context.work.payouts.approve(context.number(), context.user, context.event.answers.get("reason", ""), alone), alone
+    )
 
 
 @action("payout_paid", admin=True)
 async def on_paid(context: Context) -> Reply:
-    """Raises PayoutDecided, ReasonNeeded."""
-    return payout_card(await context.work.payouts.paid(context.number(), context.user, context.event.answers.get("reason", "")))
+    """Raises PayoutDecided, PayoutNeedsSecond, ReasonNeeded."""
+    alone = _alone(context)
+    return payout_card(
+        await context.work.payouts.paid(context.number(), context.user, context.event.answers.get("reason", ""), alone), alone
+    )
 
 
 @action("payout_refuse", admin=True)
 async def on_refuse(context: Context) -> Reply:
     """Raises PayoutDecided, ReasonNeeded."""
-    return payout_card(await context.work.payouts.refuse(context.number(), context.user, context.event.answers.get("reason", "")))
+    refused = await context.work.payouts.refuse(context.number(), context.user, context.event.answers.get("reason", ""))
+    return payout_card(refused, _alone(context))
+
+
+def _alone(context: Context) -> int:
+    """Milli-credits up to which one admin approves and pays."""
+    return context.app.settings.payout_confirm_above * CREDIT

@@ -2,11 +2,14 @@
 
 from bots.chat.registry import Answered, Context, action, command
 from bots.chat.types import Button, Field, Form, Reply
+from core.generations.pages import tries_of_resource
 from core.money import format_credits, format_dollars
-from core.resources.models import Resource, Scope, State
-from core.resources.rules import may_lend
+from core.resources.models import MAX_LABEL, Resource, Scope, State
+from core.resources.rules import may_lend, show_hours, show_offset
 from core.words import Amount, Text
 
+NO_LABEL = "-"
+"""What is answered where no label is wanted: an empty message cannot be sent."""
 Rows = tuple[tuple[Button, ...], ...]
 
 
@@ -84,6 +87,39 @@ async def on_resource(context: Context) -> Reply:
     return _card(context, await context.work.resources.get(context.number(), context.user.id))
 
 
+@action("resource_stats", always=True)
+async def on_stats(context: Context) -> Reply:
+    """How one of theirs does: numbers alone, nothing of what was asked for."""
+    resource = await context.work.resources.get(context.number(), context.user.id)
+    tries, limits, fault = await tries_of_resource(context.work.connection, resource), resource.limits, resource.health.fault
+    facts = {
+        "id": resource.id,
+        "provider": context.app.catalog.providers[resource.provider].name,
+        "label": _label(resource),
+        "delivered": tries.delivered,
+        "failed": tries.failed,
+        "rejected": tries.rejected,
+        "lost": tries.lost,
+        "success": "—" if tries.success is None else tries.success,
+        "p50": "—" if tries.p50 is None else f"{tries.p50:.1f}",
+        "p95": "—" if tries.p95 is None else f"{tries.p95:.1f}",
+        "earned": Amount(tries.earned),
+        "sold": Amount(tries.sold),
+        "day_used": Amount(limits.day_limit - resource.day_left),
+        "day_limit": Amount(limits.day_limit),
+        "month_used": Amount(limits.month_limit - resource.month_left),
+        "month_limit": Amount(limits.month_limit),
+        "in_flight": resource.in_flight,
+        "concurrency": limits.max_concurrency,
+        "hours": Text("resource.always") if limits.opens_at == limits.closes_at else show_hours(limits),
+        "offset": show_offset(limits),
+        "health": Text(f"health.{resource.health.state}"),
+        "why": Text("resource.why", {"fault": Text(f"fault.{fault}")}) if fault else "",
+    }
+    rows = ((Button(Text("button.refresh"), f"resource_stats {resource.id}"), Button(Text("button.resource"), f"resource {resource.id}")),)
+    return Reply(Text("resource.stats", facts), rows=rows, private=True)
+
+
 @action("limits")
 async def on_limits(context: Context) -> Reply:
     """Asks for price and limits."""
@@ -96,16 +132,30 @@ async def on_limits(context: Context) -> Reply:
         ),
         Field("per_minute", Text("field.per_minute"), "integer", str(now.per_minute), hint=Text("field.per_minute.hint")),
         Field("day_limit", Text("field.day_limit"), "text", format_credits(now.day_limit), hint=Text("field.day_limit.hint")),
-        Field("hours", Text("field.hours"), "text", "always", hint=Text("field.hours.hint")),
+        Field("hours", Text("field.hours"), "text", show_hours(now), hint=Text("field.hours.hint")),
     )
     return Reply(form=Form(f"set {resource.id}", Text("form.limits"), fields), private=True)
+
+
+@action("more_limits")
+async def on_more_limits(context: Context) -> Reply:
+    """Asks for what the first form, of at most five questions, has no room for."""
+    resource = await context.work.resources.get(context.number(), context.user.id)
+    now = resource.limits
+    fields = (
+        Field("month_limit", Text("field.month_limit"), "text", format_credits(now.month_limit), hint=Text("field.month_limit.hint")),
+        Field("utc_offset", Text("field.utc_offset"), "text", show_offset(now), hint=Text("field.utc_offset.hint")),
+        Field("label", Text("field.label"), "text", resource.label or NO_LABEL, max_length=MAX_LABEL, hint=Text("field.label.hint")),
+    )
+    return Reply(form=Form(f"set {resource.id}", Text("form.more_limits"), fields), private=True)
 
 
 @action("set")
 async def on_set(context: Context) -> Reply:
     """Price and limits as answered. Raises BadLimit."""
     resource = await context.work.resources.get(context.number(), context.user.id)
-    changed = await context.work.resources.change(resource, context.event.answers)
+    answers = {name: "" if name == "label" and text.strip() == NO_LABEL else text for name, text in context.event.answers.items()}
+    changed = await context.work.resources.change(resource, answers)
     return _card(context, changed)
 
 
@@ -159,12 +209,17 @@ async def _end(context: Context, state: State) -> Reply:
     return Reply(Text(f"resource.ended.{state}", {"id": resource.id}), private=True)
 
 
+def _label(resource: Resource) -> Text | str:
+    return Text("resource.label", {"label": resource.label}) if resource.label else ""
+
+
 def _card(context: Context, resource: Resource) -> Reply:
     limits, number = resource.limits, resource.id
     health = Text(f"health.{resource.health.state}")
     facts = {
         "id": number,
         "provider": context.app.catalog.providers[resource.provider].name,
+        "label": _label(resource),
         "state": Text(f"resource.state.{resource.state}"),
         "health": health,
         "percent": limits.price_percent,
@@ -190,5 +245,7 @@ def _card_rows(resource: Resource) -> Rows:
         word = "pause" if resource.state is State.LISTED else "resume"
         other = Scope.OWN if resource.scope is Scope.MARKET else Scope.MARKET
         rows += ((Button(Text(f"button.{word}"), f"{word} {number}"), Button(Text(f"button.scope.{other}"), f"scope {number} {other}")),)
+        more = Button(Text("button.more_limits"), f"more_limits {number}")
+        rows += ((Button(Text("button.resource_stats"), f"resource_stats {number}"), more),)
     ends = (Button(Text("button.withdraw"), f"withdraw {number}"), Button(Text("button.revoke"), f"revoke {number}", style="danger"))
     return (*rows, ends)

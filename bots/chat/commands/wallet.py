@@ -76,18 +76,3 @@ def _turn(newest: str, older: str) -> tuple[tuple[Button, ...], ...]:
     row = [Button(Text("button.newest"), newest)] if newest else []
     row += [Button(Text("button.older"), older)] if older else []
     return (tuple(row),) if row else ()
-
-
-@command("earnings", private=True, always=True)
-async def on_earnings(context: Context) -> Reply:
-    """A miner's income: pending, spendable, and lost by failed tries."""
-    mine = context.user.id
-    balances = await context.work.ledger.balances([pending(mine), earnings(mine)])
-    tries = await context.work.generations.tries_of_owner(mine)
-    facts = {
-        "pending": Amount(balances[pending(mine)]),
-        "earnings": Amount(balances[earnings(mine)]),
-        "hours": context.app.settings.earnings_hold_hours,
-        **tries,
-    }
-    return Reply(Text("earnings", facts), rows=((Button(Text("button.payout"), "payout"),),), private=True)
