@@ -33,6 +33,7 @@ from core.errors import Refusal
 from core.generations.models import Order
 from core.mailbox.models import Notice
 from core.mailbox.service import FOLLOWING, Mailbox
+from core.moderation import ForbiddenPrompt
 from core.payments.errors import NotPayable
 from core.payments.rails.base import RailEvent, Said
 from core.payments.rails.stars import charge_id
@@ -78,6 +79,8 @@ class Chat:
                 reply = await self._key_pasted(event, user)
             else:
                 return await self._dispatch(event, user)
+        except ForbiddenPrompt as error:
+            return await self._record(event, user, explain(error), strikes=1)
         except Refusal as error:
             reply = explain(error)
         return await self._record(event, user, reply)
@@ -123,12 +126,14 @@ class Chat:
             reply = await status(work, submitted.generation)
         return Answer(render(self.words, reply, user.locale), outbox=submitted.outbox)
 
-    async def _record(self, event: Event, user: User, reply: Reply | None) -> Answer:
-        """Marks the event as handled and writes its answer, when there was nothing else to write."""
+    async def _record(self, event: Event, user: User, reply: Reply | None, strikes: int = 0) -> Answer:
+        """Marks the event as handled and writes its answer, when there was nothing else to write but strikes."""
 
         async def write(work: UnitOfWork) -> Answer:
             if not await work.mailbox.first(event.platform, event.id, event.place.chat):
                 return Answer()
+            if strikes:
+                await work.users.strike({user.id: strikes}, self.app.settings.strikes_per_user)
             return await self._write(work.mailbox, work.now, event, user.locale, reply)
 
         return await self.app.run(write)

@@ -27,7 +27,7 @@ async def bundle(work: UnitOfWork, dispute: Dispute) -> Reply:
         (Button(Text("button.part"), f"verdict {dispute.id} part"), Button(Text("button.goodwill"), f"verdict {dispute.id} goodwill")),
         (Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),
     )
-    media = (Media(generation.blob, generation.media_type or "image/png"),) if generation.blob else ()
+    media = (Media(generation.blob, generation.media_type or "image/png", generation.spoiler),) if generation.blob else ()
     return Reply(Text("disputes.first", facts), rows=rows, media=media)
 
 

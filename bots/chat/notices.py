@@ -108,7 +108,9 @@ def result(generation: Generation, name: str) -> Reply:
     facts = _facts(generation) | {"name": name}
     if generation.state is State.FAILED:
         again = (
-            ((Button(Text("button.again"), f"again {generation.id}"),),) if generation.reason not in ("moderated", "bad_request") else ()
+            ((Button(Text("button.again"), f"again {generation.id}"),),)
+            if generation.reason not in ("moderated", "forbidden_prompt", "bad_request")
+            else ()
         )
         return Reply(Text("generation.failed", facts | {"why": Text(f"failed.{generation.reason}")}), rows=again)
     assert generation.blob and generation.media_type
@@ -120,7 +122,7 @@ def result(generation: Generation, name: str) -> Reply:
         (Button(Text("button.edit_prompt"), f"edit_prompt {number}"), Button(Text("button.upscale"), f"upscale {number}")),
         (Button(Text("button.report"), f"report {number}", style="danger"),),
     )
-    return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type),))
+    return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type, generation.spoiler),))
 
 
 def _facts(generation: Generation) -> dict[str, Any]:
@@ -136,6 +138,8 @@ def _resource_news(app: App, delivery: Delivery, number: int, provider: str) -> 
         facts["reason"] = delivery.body["reason"]
     if delivery.kind == "resource_leak":
         facts |= {name: format_dollars(delivery.body[name]) for name in ("gone", "used")}
+    if delivery.kind == "resource_rest":
+        facts["limit"] = delivery.body["limit"]
     if fault := delivery.body.get("fault"):
         facts["why"] = Text(f"fault.{fault}")
     if delivery.kind == "resource_ready":

@@ -78,7 +78,9 @@ async def test_who_has_strikes_gets_no_resource_that_has_some(database_url: str,
         stage.provider.script.append(Rejected())
         (first,) = await stage.submit("k1")
         assert await work_off(Worker(stage.app, 1)) == 1
-        assert await stage.balance(wallet(stage.creator.id)) == 1_000_000 and await stage.balance(held_account(wallet(stage.creator.id))) == 0
+        assert (
+            await stage.balance(wallet(stage.creator.id)) == 1_000_000 and await stage.balance(held_account(wallet(stage.creator.id))) == 0
+        )
         (second,) = await stage.submit("k2")
         assert (await stage.generation(first.id)).reason == "moderated"
         assert await work_off(Worker(stage.app, 1)) == 0

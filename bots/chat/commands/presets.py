@@ -2,10 +2,11 @@
 
 import re
 
+from bots.chat.commands.imagine import order_of
+from bots.chat.commands.pools import community_of
 from bots.chat.grammar import parse, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
-from core.address import Address
 from core.generations.models import Order, Wish
 from core.mailbox.models import Notice
 from core.presets.models import MAX_FIELDS, MAX_NAME, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
@@ -64,9 +65,8 @@ async def on_fill(context: Context) -> Order:
     known = fields_of(preset.template)
     options = filled(preset, {PREFIX + name: value for name, value in event.answers.items() if name in known and value.strip()})
     wish = wish_of(options)
-    checked, price = context.app.price(Wish(wish.prompt, wish.model, parameters=wish.parameters, preset_id=preset.id))
-    address, marked = Address(event.platform, event.place.chat), (event.platform, event.id, event.place.chat)
-    return Order(f"{event.platform}:{event.id}", context.user.id, checked, price, address, event=marked)
+    wish = Wish(wish.prompt, wish.model, parameters=wish.parameters, preset_id=preset.id)
+    return order_of(context, wish, await community_of(context))
 
 
 @action("publish")
