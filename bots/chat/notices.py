@@ -41,7 +41,8 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         generation = await work.generations.get(int(delivery.body["generation"]))
         user = await work.users.get(generation.user_id)
         if delivery.kind == "result":
-            return Wording(result(generation, user.name), user.locale, clears=True)
+            own = generation.preset_id is not None and (await work.presets.get(generation.preset_id)).author_id == user.id
+            return Wording(result(generation, user.name, covers=own and not generation.spoiler), user.locale, clears=True)
         if generation.state in ENDED:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
@@ -103,8 +104,8 @@ async def status(work: UnitOfWork, generation: Generation) -> Reply:
     return Reply(Text("generation.running", facts | {"seconds": seconds, "bar": bar}), subject=generation.subject)
 
 
-def result(generation: Generation, name: str) -> Reply:
-    """The picture with its buttons, or why there is none."""
+def result(generation: Generation, name: str, *, covers: bool = False) -> Reply:
+    """The picture with its buttons, or why there is none. `covers`: it may become the cover of its creator's preset."""
     facts = _facts(generation) | {"name": name}
     if generation.state is State.FAILED:
         again = (
@@ -117,10 +118,11 @@ def result(generation: Generation, name: str) -> Reply:
     seconds = ((generation.finished_at or generation.created_at) - generation.created_at) / SECOND
     facts |= {"paid": Amount(generation.paid), "seconds": f"{seconds:.1f}", "seed": "—" if generation.seed is None else generation.seed}
     number = generation.id
+    cover = (Button(Text("button.cover"), f"cover {number}"),) if covers else ()
     rows = (
         (Button(Text("button.again"), f"again {number}", style="primary"), Button(Text("button.vary"), f"vary {number}")),
         (Button(Text("button.edit_prompt"), f"edit_prompt {number}"), Button(Text("button.upscale"), f"upscale {number}")),
-        (Button(Text("button.report"), f"report {number}", style="danger"),),
+        (Button(Text("button.report"), f"report {number}", style="danger"), *cover),
     )
     return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type, generation.spoiler),))
 

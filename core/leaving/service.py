@@ -1,6 +1,6 @@
 """Leaving: what is kept of a person in one document, and how they are erased. The ledger is kept, the person is gone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -63,7 +63,7 @@ class Leaving:
         }
 
     async def erase(self, user: User) -> None:
-        """Takes the person out: identities, name, prompts, sessions, tokens, password, keys and presets; what waits is cancelled.
+        """Takes the person out: identities, name, prompts, sessions, tokens, password, keys, presets and covers; what waits is cancelled.
 
         The bytes of their pictures are deleted by a worker. Entries stay, and so what is left on the accounts, for nobody.
 
@@ -89,13 +89,20 @@ class Leaving:
         await self._connection.execute(update(api_tokens).where(living).values(revoked_at=self._now))
         listed = (presets.c.author_id == user.id) & (presets.c.state == PresetState.LISTED)
         await self._connection.execute(update(presets).where(listed).values(state=PresetState.WITHDRAWN))
+        theirs = presets.c.author_id == user.id
+        covers = (await self._connection.scalars(select(presets.c.cover).where(theirs, presets.c.cover.is_not(None)))).all()
+        await self._connection.execute(update(presets).where(theirs).values(cover=None))
         for _, platform, chat in places:
             await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
-        if names := {name for pair in named for name in pair if name}:
+        await self.doom([*covers, *(name for pair in named for name in pair if name)])
+
+    async def doom(self, names: Iterable[str]) -> None:
+        """The bytes of these pictures are deleted by a worker."""
+        if rows := [{"name": name} for name in sorted(set(names))]:
             insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-            await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), [{"name": name} for name in sorted(names)])
+            await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), rows)
 
     async def doomed(self) -> list[str]:
         """Pictures whose bytes are to be deleted, some at a time."""

@@ -60,7 +60,8 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One version of a preset. `uses`: pictures made with any version of it, where that was asked for."""
+    """One version of a preset. `uses`: pictures made with any version of it, where that was asked for. `cover`: a blob, the same for all
+    versions."""
 
     id: int
     name: str
