@@ -107,5 +107,6 @@ def _shown(app: App, preset: Preset, caller: Caller) -> PresetShown:
     options = {key: value for key, value in preset.options.items() if not key.startswith(PREFIX)}
     return PresetShown(
         name=preset.name, version=preset.version, title=preset.title, template=preset.template, fields=fields_of(preset.template),
-        defaults=defaults, options=options, tags=list(preset.tags), mine=preset.author_id == caller.user.id, cover=cover_link(app, preset) if preset.cover else None,
+        defaults=defaults, options=options, tags=list(preset.tags), mine=preset.author_id == caller.user.id,
+        cover=cover_link(app, preset) if preset.cover else None,
     )  # fmt: skip

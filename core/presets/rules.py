@@ -11,7 +11,7 @@ from core.presets.models import MAX_FIELDS, MAX_NAME, MAX_TAGS, MAX_TEMPLATE, MA
 
 FIELD = re.compile(r"\{([a-z][a-z0-9_]{0,19})\}")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,38})[a-z0-9]")
-TAG = re.compile(r"[^\W_][\w-]{0,19}")
+TAG = re.compile(r"[^\W_][\w-]{1,19}")
 COVER_SIDE = 1024
 """The longer side of a cover, in pixels, at most."""
 OPTIONS = frozenset({"model", "ar", "style", "quality", "no", "seed"})
@@ -76,11 +76,14 @@ def filled(preset: Preset, options: Mapping[str, str]) -> dict[str, str]:
 
 
 def shrunk(data: bytes) -> bytes:
-    """A picture as a cover: JPEG, at most COVER_SIDE on the longer side. For a thread: it decodes."""
+    """A picture as a cover: JPEG, at most COVER_SIDE on the longer side. For a thread: it decodes. Raises BadPreset for what cannot be read."""
     buffer = BytesIO()
-    with Image.open(BytesIO(data)) as opened:
-        opened.thumbnail((COVER_SIDE, COVER_SIDE))
-        opened.convert("RGB").save(buffer, "JPEG", quality=85)
+    try:
+        with Image.open(BytesIO(data)) as opened:
+            opened.thumbnail((COVER_SIDE, COVER_SIDE))
+            opened.convert("RGB").save(buffer, "JPEG", quality=85)
+    except (OSError, Image.DecompressionBombError):
+        raise BadPreset(field="cover", problem="cover") from None
     return buffer.getvalue()
 
 

@@ -94,7 +94,7 @@ async def on_published(context: Context) -> Reply:
 
 @action("cover", alone=True)
 async def on_cover(context: Context) -> Reply:
-    """A picture of the presser's own, made with a preset of theirs, becomes its cover. Raises PresetNotFound, BadPreset for a veiled one."""
+    """A picture that the presser made with a preset of theirs becomes its cover. Raises PresetNotFound, BadPreset for a veiled one."""
     app, work, author = context.app, context.work, context.user.id
     made = await work.generations.delivered((await work.generations.get(context.number(), author)).id)
     preset = await work.presets.find((await work.presets.get(made.preset_id or 0)).name)
