@@ -139,10 +139,10 @@ class Chat:
 
         return await self.app.run(write)
 
-    async def _pictures(self, reply: Reply) -> tuple[Picture, ...]:
+    async def _pictures(self, reply: Reply | None) -> tuple[Picture, ...]:
         """What is shown beside an answer; without it where it cannot be had: the words count."""
         try:
-            return await pictures_of(self.app, reply)
+            return () if reply is None else await pictures_of(self.app, reply)
         except (BlobNotFound, BlobsUnavailable) as error:
             log.warning("answered_without_picture", problem=error.code)
             return ()

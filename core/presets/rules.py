@@ -76,7 +76,10 @@ def filled(preset: Preset, options: Mapping[str, str]) -> dict[str, str]:
 
 
 def shrunk(data: bytes) -> bytes:
-    """A picture as a cover: JPEG, at most COVER_SIDE on the longer side. For a thread: it decodes. Raises BadPreset for what cannot be read."""
+    """A picture as a cover: JPEG, at most COVER_SIDE on the longer side. For a thread: it decodes.
+
+    Raises BadPreset for what cannot be read.
+    """
     buffer = BytesIO()
     try:
         with Image.open(BytesIO(data)) as opened:

@@ -56,7 +56,7 @@ async def asked(stage: Stage, key: str, prompt: str, audience: Audience = ALONE)
 async def test_what_it_finds(sandbox: OpenAISandbox, client: Client) -> None:
     look = moderator(sandbox, client).look
     assert await look("a fox \ud800") == frozenset()
-    assert await look("a gruesome and hateful fox") == {"violence/graphic", "hate"}
+    assert await look("a gruesome and hateful fox") == frozenset({"violence/graphic", "hate"})
     assert await moderator(sandbox, client, "sk-other").look("a fox") is None
     assert await moderator(sandbox, client, "no\nheader").look("a fox") is None
     sandbox.faults.set(fail_rate=1.0, fail_kind="server")
