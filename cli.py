@@ -36,10 +36,12 @@ from core.payments.rails.opened import open_rails
 from core.payments.rails.stars import StarsRail
 from core.providers.base import Provider
 from core.providers.http import make_client
+from core.providers.moderator import Moderator
 from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
 from core.users.models import Identity, Role
 from core.vault.redact import Redactor, known
+from core.vault.secret import Secret
 from core.vault.service import rotate
 from core.words import Words
 from core.worker import Worker
@@ -74,10 +76,12 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
     client = make_client()
     stability = StabilityProvider(settings.stability_api_url, client)
     providers: dict[str, Provider] = {"stability": stability, "openai": OpenAIProvider(settings.openai_api_url, client)}
+    key = settings.moderation_key.get_secret_value()
+    moderator = Moderator(settings.moderation_api_url, Secret(key), client) if key else None
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(stability.close)
         rails = await stack.enter_async_context(open_rails(settings, client, App.now))
-        yield await stack.enter_async_context(open_app(settings, providers, rails))
+        yield await stack.enter_async_context(open_app(settings, providers, rails, moderator))
 
 
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:

@@ -14,10 +14,12 @@ from starlette.exceptions import HTTPException
 from api.language import WORDS, language_of
 from api.openai_errors import openai_error
 from api.problems import Problem
+from api.shown import core_of, moment
 from api.validation import is_malformed, is_other_media, read_errors
 from core.access.errors import BadAddress, BadInitData, BadPassword, CapReached, CodeExpired, Unauthenticated, WrongPassword
 from core.blobs import BlobsUnavailable
 from core.catalog import BadParameter, UnknownModel
+from core.db import SECOND
 from core.errors import AetherflowError, Forbidden, NotFound, Refusal
 from core.generations.errors import BadPrompt, Maintenance, TooManyQueued
 from core.joining.errors import JoinCodeExpired
@@ -28,6 +30,7 @@ from core.payments.rails.base import BadSignature, RailError
 from core.pools.errors import PoolCap, PoolEmpty
 from core.presets.errors import BadPreset, BadPresetField
 from core.resources.errors import BadLimit, KeyOfAnother, LinkExpired, NotAKey
+from core.users.errors import TooManyStrikes
 from core.words import Amount, Text
 
 STATUS: dict[type[AetherflowError], int] = {
@@ -58,6 +61,7 @@ STATUS: dict[type[AetherflowError], int] = {
     KeyOfAnother: 422,
     KeyReused: 422,
     TooManyQueued: 429,
+    TooManyStrikes: 429,
     AetherflowError: 500,
     BlobsUnavailable: 503,
     Maintenance: 503,
@@ -68,6 +72,8 @@ STATUS: dict[type[AetherflowError], int] = {
 MEDIA_TYPE = "application/problem+json"
 AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left", "most"})
 """Facts in milli-credits; people read Credits."""
+MOMENTS = frozenset({"until"})
+"""Facts in microseconds since 1970."""
 HIDDEN = frozenset({"account", "blob", "hold", "key", "subject"})
 """Facts that name what is inside; a sentence may use them, a document does not show them."""
 RESERVED = frozenset({"type", "title", "status", "detail", "instance", "errors"})
@@ -77,6 +83,10 @@ RETRY_SECONDS = {409: 1, 429: 60, 503: 5}
 """`Retry-After` where a later try may do better, and the error does not say when."""
 
 
+def _read(name: str, value: Any) -> Any:
+    return Amount(value) if name in AMOUNTS else moment(value) if name in MOMENTS else value
+
+
 def status_of(error: AetherflowError) -> int:
     """The HTTP status of an error."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
@@ -84,7 +94,7 @@ def status_of(error: AetherflowError) -> int:
 
 def sentence_of(error: AetherflowError) -> Text:
     """The sentence that an error is said in, with its facts as a reader reads them."""
-    facts = {name: Amount(value) if name in AMOUNTS else value for name, value in error.facts.items()}
+    facts = {name: _read(name, value) for name, value in error.facts.items()}
     code = f"error.{error.code}"
     if error.code == "bad_prompt":
         code += f".{facts['problem']}"
@@ -141,11 +151,13 @@ def answer(request: Request, error: AetherflowError | Problem) -> JSONResponse:
         headers.setdefault("WWW-Authenticate", "Bearer")
     if error.code in ("busy", "slow_down", "too_many_queued") or status == 503:
         headers.setdefault("Retry-After", str(RETRY_SECONDS[status]))
+    if error.code == "too_many_strikes":
+        headers["Retry-After"] = str(max(1, (error.facts["until"] - core_of(request).now()) // SECOND))
     language = language_of(request)
     headers["Content-Language"] = language
     if request.url.path.startswith("/v1/"):
         return openai_error(status, error.code, WORDS.plain(sentence, language), error.facts, errors, headers)
-    facts = {name: Amount(value) if name in AMOUNTS else value for name, value in error.facts.items() if name not in HIDDEN}
+    facts = {name: _read(name, value) for name, value in error.facts.items() if name not in HIDDEN}
     return JSONResponse(document(request, status, error.code, sentence, facts, errors), status, headers, MEDIA_TYPE)
 
 

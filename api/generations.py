@@ -217,8 +217,9 @@ async def _order(app: App, caller: Caller, asked: GenerationAsked, order_key: st
             parent = await work.generations.get(asked.parent, caller.user.id)
         if parent.blob is None or parent.state is not State.DELIVERED:
             raise NotDelivered(generation=parent.id, state=parent.state)
-        wish = replace(wish, source_blob=parent.blob, parent_id=parent.id, preset_id=wish.preset_id or parent.preset_id)
-    checked, price = app.price(wish)
+        wish = replace(wish, source_blob=parent.blob, parent_id=parent.id, spoiler=parent.spoiler)
+        wish = replace(wish, preset_id=wish.preset_id or parent.preset_id)
+    checked, price = await app.ask(caller.user.id, wish)
     submitted = await app.submit(Order(order_key, caller.user.id, checked, price, token_id=caller.token_id))
     generation = submitted.generation
     headers = {"Location": f"/generations/{generation.id}"}

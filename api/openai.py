@@ -135,7 +135,7 @@ async def create_images(request: Request, asked: ImagesAsked, caller: Creator, k
     If none is there within OPENAI_WAIT_SECONDS the answer is 504 with the numbers of the generations, which go on; see GET /generations.
     """
     app = core_of(request)
-    orders = _orders(app, caller, asked, key or secrets.token_hex(16), language_of(request))
+    orders = await _orders(app, caller, asked, key or secrets.token_hex(16), language_of(request))
 
     async def act() -> Answer:
         numbers = await _submit_all(app, caller.user.id, orders)
@@ -158,8 +158,11 @@ def _model(model: Model) -> ModelShown:
     return ModelShown(id=model.id, created=CREATED, owned_by=model.provider, shutdown_date=shutdown)
 
 
-def _orders(app: App, caller: Caller, asked: ImagesAsked, key: str, language: str) -> list[Order]:
-    """The checked orders of a request. Raises UnknownModel, BadParameter, BadPrompt, or Problem invalid_request for a size nobody draws."""
+async def _orders(app: App, caller: Caller, asked: ImagesAsked, key: str, language: str) -> list[Order]:
+    """The checked orders of a request.
+
+    Raises UnknownModel, BadParameter, BadPrompt, ForbiddenPrompt, or Problem invalid_request for a size nobody draws.
+    """
     most = app.settings.openai_pictures
     if (asked.n or 1) > most:
         message = WORDS.plain(Text("invalid.high", {"limit": most, "expected": ""}), language)
@@ -170,7 +173,7 @@ def _orders(app: App, caller: Caller, asked: ImagesAsked, key: str, language: st
     quality = QUALITIES.get(asked.quality or "auto", asked.quality)
     style = None if asked.style in ("vivid", "natural") else asked.style
     parameters = Parameters(ratio_of(asked.size, model, language), asked.seed, asked.negative_prompt or "", style, quality)
-    wish, price = app.price(Wish(asked.prompt, model.id, parameters=parameters))
+    wish, price = await app.ask(caller.user.id, Wish(asked.prompt, model.id, parameters=parameters))
     name, user_id = business_key(caller.user.id, key), caller.user.id
     return [Order(f"{name}:{number}", user_id, wish, price, token_id=caller.token_id) for number in range(asked.n or 1)]
 
@@ -228,7 +231,7 @@ def _nothing(request: Request, numbers: Sequence[int], ended: Sequence[Generatio
     listed = ", ".join(map(str, numbers))
     if len(ended) < len(numbers):
         status, code = 504, "too_slow"
-    elif any(each.reason == "moderated" for each in ended):
+    elif any(each.reason in ("moderated", "forbidden_prompt") for each in ended):
         status, code = 400, "moderated"
     elif all(each.state is State.CANCELLED for each in ended):
         status, code = 409, "cancelled"

@@ -17,6 +17,8 @@ CODES = {
     "cap_reached": "insufficient_quota",
     "unknown_model": "model_not_found",
     "moderated": "moderation_blocked",
+    "forbidden_prompt": "moderation_blocked",
+    "too_many_strikes": "rate_limit_exceeded",
     "slow_down": "rate_limit_exceeded",
     "too_many_queued": "rate_limit_exceeded",
 }

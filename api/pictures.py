@@ -14,6 +14,7 @@ from core.blobs import BlobsUnavailable
 from core.db import SECOND
 from core.errors import NotFound
 from core.generations.models import Generation, State
+from core.presets.models import Preset, PresetState
 
 router = APIRouter(tags=["generations"])
 
@@ -21,7 +22,7 @@ Format = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
 LINK_SECONDS = 3600
 """How long a link is good, as long as OpenAI's are."""
-PURPOSE = "picture"
+PURPOSE, COVER = "picture", "cover"
 BEST = 100
 
 
@@ -30,6 +31,12 @@ def link(app: App, generation: Generation, kind: Format, compression: int) -> st
     until = app.now() // SECOND + LINK_SECONDS
     signed = sign(app, PURPOSE, f"{generation.id},{until},{kind},{compression}")
     return f"{app.settings.public_url.rstrip('/')}/pictures/{signed}"
+
+
+def cover_link(app: App, preset: Preset) -> str:
+    """A link to a preset's cover, good for LINK_SECONDS for whoever has it."""
+    signed = sign(app, COVER, f"{preset.id},{app.now() // SECOND + LINK_SECONDS}")
+    return f"{app.settings.public_url.rstrip('/')}/covers/{signed}"
 
 
 async def picture(app: App, generation: Generation, kind: Format, compression: int) -> bytes:
@@ -73,6 +80,28 @@ async def read_picture(request: Request, signed: Annotated[str, Path(max_length=
     left = int(until) - app.now() // SECOND
     headers = {"Cache-Control": f"private, max-age={max(0, left)}", "Cross-Origin-Resource-Policy": "cross-origin"}
     return Response(data, headers=headers, media_type=f"image/{wanted}")
+
+
+@router.get(
+    "/covers/{signed}", summary="A preset's cover behind a link", response_class=Response, tags=["presets"],
+    responses={
+        200: {"description": "The bytes.", "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **refusals(404, 422, 503),
+    },
+)  # fmt: skip
+async def read_cover(request: Request, signed: Annotated[str, Path(max_length=300)]) -> Response:
+    """The cover of a preset that GET /presets listed. Needs no token; the link ends after an hour, and with the preset."""
+    app = core_of(request)
+    number, _, until = (read_signed(app, COVER, signed) or "0,0").partition(",")
+    left = int(until) - app.now() // SECOND
+    if left <= 0:
+        raise NotFound()
+    async with app.read() as work:
+        found = await work.presets.get(int(number))
+    if found.cover is None or found.state is not PresetState.LISTED:
+        raise NotFound()
+    headers = {"Cache-Control": f"private, max-age={left}", "Cross-Origin-Resource-Policy": "cross-origin"}
+    return Response(await app.blobs.get(found.cover), headers=headers, media_type="image/jpeg")
 
 
 def _convert(data: bytes, kind: Format, compression: int) -> bytes:

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 
 from api.caller import Caller, allowed
+from api.pictures import cover_link
 from api.shown import Asked, Shown, core_of, refusals
+from core.app import App
 from core.presets.models import MAX_NAME, MAX_TAGS, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
 from core.presets.rules import PREFIX, fields_of
 from core.users.errors import Frozen
@@ -32,6 +34,7 @@ class PresetShown(Shown):
     options: dict[str, str] = Field(description="Settings that count unless others are asked for.", examples=[{"ar": "16:9"}])
     tags: list[str]
     mine: bool
+    cover: str | None = Field(description="A link to its cover, good for an hour; null where there is none.")
 
 
 class PresetsShown(Shown):
@@ -61,17 +64,18 @@ async def list_presets(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> PresetsShown:
     """Those that are listed, by name."""
-    async with core_of(request).read() as work:
+    app = core_of(request)
+    async with app.read() as work:
         found = await work.presets.search(search.split(), limit + 1, after)
     more = found[limit - 1].name if len(found) > limit else None
-    return PresetsShown(data=[_shown(each, caller) for each in found[:limit]], after=more)
+    return PresetsShown(data=[_shown(app, each, caller) for each in found[:limit]], after=more)
 
 
 @router.get("/presets/{name}", response_model=PresetShown, responses=refusals(401, 403, 404, 422), summary="One preset")
 async def read_preset(request: Request, name: Name, caller: Reader) -> PresetShown:
     """Its newest version."""
     async with core_of(request).read() as work:
-        return _shown(await work.presets.find(name), caller)
+        return _shown(core_of(request), await work.presets.find(name), caller)
 
 
 @router.post(
@@ -89,7 +93,7 @@ async def publish_preset(request: Request, asked: PresetAsked, caller: Author) -
     options = asked.options | {PREFIX + name: value for name, value in asked.defaults.items()}
     draft = Draft(asked.name, asked.title, asked.template, options, tuple(asked.tags))
     made = await app.run(lambda work: work.presets.publish(draft, caller.user.id, app.settings.presets_per_author))
-    return _shown(made, caller)
+    return _shown(app, made, caller)
 
 
 @router.post("/presets/{name}/withdraw", status_code=204, responses=refusals(401, 403, 404, 422), summary="Withdraw a preset of mine")
@@ -98,10 +102,11 @@ async def withdraw_preset(request: Request, name: Name, caller: Author) -> None:
     await core_of(request).run(lambda work: work.presets.withdraw(name, caller.user.id))
 
 
-def _shown(preset: Preset, caller: Caller) -> PresetShown:
+def _shown(app: App, preset: Preset, caller: Caller) -> PresetShown:
     defaults = {key.removeprefix(PREFIX): value for key, value in preset.options.items() if key.startswith(PREFIX)}
     options = {key: value for key, value in preset.options.items() if not key.startswith(PREFIX)}
     return PresetShown(
         name=preset.name, version=preset.version, title=preset.title, template=preset.template, fields=fields_of(preset.template),
         defaults=defaults, options=options, tags=list(preset.tags), mine=preset.author_id == caller.user.id,
+        cover=cover_link(app, preset) if preset.cover else None,
     )  # fmt: skip

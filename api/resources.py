@@ -51,6 +51,7 @@ class ResourceChange(Asked):
     price_percent: int | None = Field(None, ge=10, le=100, description="Of the list price.")
     max_concurrency: int | None = Field(None, ge=1, le=100)
     per_minute: int | None = Field(None, ge=1, le=1000)
+    strike_limit: int | None = Field(None, ge=1, le=200, description="Prompts that its provider may refuse in 24 hours before it rests.")
     day_limit: Amount | None = None
     month_limit: Amount | None = None
     hours: str | None = Field(None, max_length=20, examples=["09:00-18:00", "always"], description="Of the miner's day.")
@@ -63,6 +64,7 @@ class LimitsShown(Shown):
     price_percent: int
     max_concurrency: int
     per_minute: int
+    strike_limit: int = Field(description="Prompts that its provider may refuse in 24 hours before it rests.")
     day_limit: Credits
     month_limit: Credits
     hours: str = Field(examples=["09:00-18:00", "always"])
@@ -274,6 +276,7 @@ def _limits(limits: Limits) -> LimitsShown:
         price_percent=limits.price_percent,
         max_concurrency=limits.max_concurrency,
         per_minute=limits.per_minute,
+        strike_limit=limits.strike_limit,
         day_limit=format_credits(limits.day_limit),
         month_limit=format_credits(limits.month_limit),
         hours=show_hours(limits),

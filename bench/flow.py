@@ -153,7 +153,7 @@ async def _measure(engine: str, url: str, folder: Path, address: str, seconds: f
 async def _stage(url: str, folder: Path, address: str) -> AsyncIterator[_Stage]:
     settings = Settings(
         data_dir=folder, database_url=url, vault_keys=SecretStr(keyring_file(folder / "keyring")), stability_api_url=f"{address}/stability",
-        running_per_user=1000, queued_per_user=100_000, resources_per_miner=KEYS,
+        running_per_user=1000, strikes_per_user=1000, queued_per_user=100_000, resources_per_miner=KEYS,
     )  # fmt: skip
     client = make_client()
     try:

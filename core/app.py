@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from core.hints import Hints, open_hints, wait
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.rules import gift
 from core.mailbox.models import Received
-from core.moderation import load_moderation
+from core.moderation import ALONE, Audience, ForbiddenPrompt, load_moderation
 from core.payments.audit import audit_payments
 from core.payments.errors import RailOff
 from core.payments.models import CURRENCIES, Payment, TopUp
@@ -30,6 +30,7 @@ from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode, line_of
 from core.providers.base import Provider
+from core.providers.moderator import Moderator
 from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
 from core.resources.rules import may_lend
@@ -82,6 +83,7 @@ class App:
         providers: Mapping[str, Provider],
         packages: Packages,
         rails: Mapping[str, Rail],
+        moderator: Moderator | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -93,6 +95,7 @@ class App:
         self.packages = packages
         self.moderation = load_moderation(settings.moderation_file)
         self.rails = rails
+        self.moderator = moderator
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._settle_rules = SettleRules(
@@ -102,6 +105,7 @@ class App:
             catalog,
             settings.royalty_percent,
             settings.royalties_per_day,
+            settings.strikes_per_user,
         )
 
     @staticmethod
@@ -129,11 +133,19 @@ class App:
         """`work` in one transaction, run again when the database asks for that."""
         return await self.database.run(lambda connection: work(UnitOfWork(connection, now())))
 
-    def price(self, wish: Wish) -> tuple[Wish, int]:
+    def price(self, wish: Wish, audience: Audience = ALONE) -> tuple[Wish, int]:
         """A checked wish and the most that it costs, in milli-credits. Raises BadPrompt, ForbiddenPrompt, UnknownModel, BadParameter."""
         checked, _, price = check(wish, self.catalog, self.today())
-        self.moderation.check(checked.prompt)
-        return checked, price
+        veiled = self.moderation.check(checked.prompt, audience)
+        return replace(checked, spoiler=checked.spoiler or veiled), price
+
+    async def ask(self, user_id: int, wish: Wish) -> tuple[Wish, int]:
+        """`price` for whoever asks without a chat; a forbidden prompt counts as a strike of theirs."""
+        try:
+            return self.price(wish)
+        except ForbiddenPrompt:
+            await self.run(lambda work: work.users.strike({user_id: 1}, self.settings.strikes_per_user))
+            raise
 
     async def submit(self, order: Order) -> Submitted:
         """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""
@@ -222,7 +234,8 @@ class App:
             return Audit([finding for check_ in checks for finding in await check_(connection)], await figures(connection))
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
-        limits = {"minutes": self.settings.generation_minutes, "queued_per_user": self.settings.queued_per_user}
+        names = {"minutes": "generation_minutes", "queued_per_user": "queued_per_user", "strikes_per_user": "strikes_per_user"}
+        limits = {name: getattr(self.settings, setting) for name, setting in names.items()}
         answers = await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **limits))
         await self.hints.wake(GENERATIONS)
         return answers
@@ -260,10 +273,13 @@ def keyring(settings: Settings) -> Keyring:
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, providers: Mapping[str, Provider], rails: Mapping[str, Rail] | None = None) -> AsyncIterator[App]:
+async def open_app(
+    settings: Settings, providers: Mapping[str, Provider], rails: Mapping[str, Rail] | None = None, moderator: Moderator | None = None
+) -> AsyncIterator[App]:
     """Everything of one process, open; closed at the end of the block. The schema must be at head.
 
-    `providers` and `rails` are made by the caller; the worker calls them, the others only ask for the shape of keys and read callbacks.
+    `providers`, `rails` and `moderator` (None: off) are made by the caller; the worker calls them, the others only ask for the shape of
+    keys and read callbacks.
     """
     async with AsyncExitStack() as stack:
         catalog = load_catalog(settings.catalog_file)
@@ -274,7 +290,7 @@ async def open_app(settings: Settings, providers: Mapping[str, Provider], rails:
         vault = await open_vault(database, keyring(settings))
         hints = await stack.enter_async_context(open_hints(settings.redis_url))
         packages = load_packages(settings.packages_file)
-        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {})
+        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator)
         stack.push_async_callback(app.close)
         await app._make_admins()  # noqa: SLF001  # its own factory
         await app.run(lambda work: work.presets.load_starters())

@@ -30,6 +30,7 @@ ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "alipay_gateway_url": _WEB,
     "stability_api_url": _WEB,
     "openai_api_url": _WEB,
+    "moderation_api_url": _WEB,
 }
 """Settings that are addresses, and how each may begin."""
 _WITHOUT_HOST = ("sqlite", "sqlite+aiosqlite", "file", "memory")
@@ -82,6 +83,10 @@ class Settings(BaseSettings):
     alipay_gateway_url: str = "https://openapi.alipay.com/gateway.do"
     packages_file: Path | None = None
     moderation_file: Path | None = None
+    moderation_key: SecretStr = SecretStr("")
+    moderation_api_url: str = "https://api.openai.com"
+    moderation_outage: Literal["go_on", "wait"] = "go_on"
+    strikes_per_user: int = Field(10, ge=1, le=1000)
     support_contact: str = Field("", max_length=200)
     payment_minutes: int = Field(60, ge=31, le=24 * 60)
     unpaid_payments: int = Field(5, ge=1, le=100)

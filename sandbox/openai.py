@@ -1,4 +1,4 @@
-"""Stands for OpenAI's image API under /openai: models, generations, edits. https://platform.openai.com/docs/api-reference/images
+"""Stands for OpenAI's API under /openai: models, generations, edits, moderations. https://platform.openai.com/docs/api-reference/images
 
 Every request is held against the official limits; an unknown field is refused. A prompt with the word "forbidden" is refused before, one
 with "filtered" after the picture was made (and paid). Keys are `sk-proj-…`; those that begin with `sk-proj-demo-` exist with 1,000 credits
@@ -41,6 +41,14 @@ MODELS: Mapping[str, str | None] = {
 
 TOKENS = {"low": 200, "medium": 1_767, "high": 7_033, "xhigh": 10_000, "max": 14_000, "auto": 1_767}
 """Output tokens of one megapixel, from the official example prices at $30 per million; the last three are this stand-in's own guess."""
+
+FLAGGED = {
+    "harassment": "harassing", "harassment/threatening": "threatening", "hate": "hateful", "hate/threatening": "genocidal",
+    "illicit": "illicit", "illicit/violent": "terrorist", "self-harm": "self-harm", "self-harm/intent": "suicidal",
+    "self-harm/instructions": "how to harm oneself", "sexual": "sexual", "sexual/minors": "sexualised minor", "violence": "violent",
+    "violence/graphic": "gruesome",
+}  # fmt: skip
+"""Category of a moderation -> the word of a prompt that is flagged for it here."""
 
 CENTS_PER_TOKEN = {"text": Decimal("0.0005"), "image": Decimal("0.0008"), "out": Decimal("0.003")}
 
@@ -116,6 +124,8 @@ class OpenAISandbox(ImageApi):
     """`add_key`, `faults`, `hold`, `release`, `arrived`, `calls`, `draft`: see ImageApi."""
 
     vendor = "openai"
+    moderations = 0
+    """Prompts that were looked at."""
 
     def may_be_key(self, key: str) -> bool:
         """`sk-proj-…`."""
@@ -130,6 +140,7 @@ class OpenAISandbox(ImageApi):
         return [
             *super().routes(),
             web.post(PREFIX + "/v1/images/{action:generations|edits}", self.on_picture),
+            web.post(PREFIX + "/v1/moderations", self._moderations),
             web.get(PREFIX + "/v1/models", self._models),
             web.get(PREFIX + "/v1/models/{model}", self._model),
             web.route("*", PREFIX + "/{rest:.*}", self._nothing),
@@ -188,6 +199,24 @@ class OpenAISandbox(ImageApi):
         except Refused as refused:
             return self.refusal(refused)
         return web.json_response({"object": "list", "data": [_model(name) for name in _visible(account)]})
+
+    async def _moderations(self, request: web.Request) -> web.Response:
+        """Free of charge. A prompt is flagged for each category in FLAGGED whose word it has."""
+        try:
+            self.authenticate_free(request)
+            fields = await _read_json(request)
+            unknown = fields.keys() - {"model", "input"}
+            if unknown or not isinstance(fields.get("input"), str) or fields.get("model") != "omni-moderation-latest":
+                raise Refused("bad_request", "Only a text and omni-moderation-latest are played here.")
+        except Refused as refused:
+            return self.refusal(refused)
+        self.moderations += 1
+        found = {name: word in fields["input"].lower() for name, word in FLAGGED.items()}
+        result = {
+            "flagged": any(found.values()), "categories": found, "category_scores": {name: 0.97 * hit for name, hit in found.items()},
+            "category_applied_input_types": {name: ["text"] for name in found},
+        }  # fmt: skip
+        return web.json_response({"id": f"modr-{self.new_id()}", "model": "omni-moderation-2024-09-26", "results": [result]})
 
     async def _model(self, request: web.Request) -> web.Response:
         try:

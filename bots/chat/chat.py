@@ -24,16 +24,18 @@ from bots.chat import forms
 from bots.chat.errors import explain
 from bots.chat.notices import status
 from bots.chat.registry import REGISTRY, Context, Entry
-from bots.chat.rendering import dump, questions, render
-from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Reply
+from bots.chat.rendering import dump, pictures_of, questions, render
+from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Picture, Reply
 from core.acts.errors import AdminsOnly
 from core.address import Address
 from core.app import OUTBOX, App
+from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import SECOND
 from core.errors import Refusal
 from core.generations.models import Order
 from core.mailbox.models import Notice
 from core.mailbox.service import FOLLOWING, Mailbox
+from core.moderation import ForbiddenPrompt
 from core.payments.errors import NotPayable
 from core.payments.rails.base import RailEvent, Said
 from core.payments.rails.stars import charge_id
@@ -79,6 +81,8 @@ class Chat:
                 reply = await self._key_pasted(event, user)
             else:
                 return await self._dispatch(event, user)
+        except ForbiddenPrompt as error:
+            return await self._record(event, user, explain(error), strikes=1)
         except Refusal as error:
             reply = explain(error)
         return await self._record(event, user, reply)
@@ -102,7 +106,7 @@ class Chat:
                 answered = await entry.handler(Context(self.app, event, user, work, words))
             if isinstance(answered, Order):
                 return await self._submit(answered, user)
-            return await self._record(event, user, answered)
+            return await self._record(event, user, answered, pictures=await self._pictures(answered))
 
         async def work_(work: UnitOfWork) -> Answer:
             if not await work.mailbox.first(event.platform, event.id, event.place.chat):
@@ -124,17 +128,29 @@ class Chat:
             reply = await status(work, submitted.generation)
         return Answer(render(self.words, reply, user.locale), outbox=submitted.outbox)
 
-    async def _record(self, event: Event, user: User, reply: Reply | None) -> Answer:
-        """Marks the event as handled and writes its answer, when there was nothing else to write."""
+    async def _record(self, event: Event, user: User, reply: Reply | None, strikes: int = 0, pictures: tuple[Picture, ...] = ()) -> Answer:
+        """Marks the event as handled and writes its answer, when there was nothing else to write but strikes."""
 
         async def write(work: UnitOfWork) -> Answer:
             if not await work.mailbox.first(event.platform, event.id, event.place.chat):
                 return Answer()
-            return await self._write(work.mailbox, work.now, event, user.locale, reply)
+            if strikes:
+                await work.users.strike({user.id: strikes}, self.app.settings.strikes_per_user)
+            return await self._write(work.mailbox, work.now, event, user.locale, reply, pictures)
 
         return await self.app.run(write)
 
-    async def _write(self, mailbox: Mailbox, now: int, event: Event, locale: str, reply: Reply | None) -> Answer:
+    async def _pictures(self, reply: Reply | None) -> tuple[Picture, ...]:
+        """What is shown beside an answer; without it where it cannot be had: the words count."""
+        try:
+            return () if reply is None else await pictures_of(self.app, reply)
+        except (BlobNotFound, BlobsUnavailable) as error:
+            log.warning("answered_without_picture", problem=error.code)
+            return ()
+
+    async def _write(
+        self, mailbox: Mailbox, now: int, event: Event, locale: str, reply: Reply | None, pictures: tuple[Picture, ...] = ()
+    ) -> Answer:
         if reply is None:
             return Answer()
         if reply.form is not None and event.platform not in forms.MODALS:
@@ -145,7 +161,7 @@ class Chat:
             return Answer(delete_event=reply.delete_event)
         if reply.toast and reply.text is not None:
             return Answer(toast=self.words.plain(reply.text, locale)[:200], private=True, delete_event=reply.delete_event)
-        message = render(self.words, reply, locale)
+        message = render(self.words, reply, locale, pictures)
         aside = reply.private and not event.place.private
         chat = event.private_chat if aside else event.place.chat
         key = f"reply:{event.platform}:{event.id}"

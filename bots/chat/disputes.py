@@ -20,7 +20,7 @@ async def bundle(work: UnitOfWork, dispute: Dispute) -> Reply:
         "size": f"{generation.width}x{generation.height}",
     }  # fmt: skip
     facts |= {"evidence": _seen(dispute), "answer": dispute.answer or "—", "status": await _status(work, dispute)}
-    media = (Media(generation.blob, generation.media_type or "image/png"),) if generation.blob else ()
+    media = (Media(generation.blob, generation.media_type or "image/png", generation.spoiler),) if generation.blob else ()
     return Reply(Text("disputes.first", facts), rows=_verdicts(dispute), media=media)
 
 

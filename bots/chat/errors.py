@@ -1,12 +1,19 @@
 """explain(error) -> Reply: the one place where a refusal becomes words."""
 
+from datetime import UTC, datetime
+
 from bots.chat.types import Button, Reply
+from core.db import SECOND
 from core.errors import AetherflowError
+from core.moderation import Level
 from core.words import Amount, Text
 
 _AMOUNTS = frozenset({"needed", "available", "debt", "left", "most"})
 _LIMITS = frozenset({"grant_too_large", "payout_needs_second"})
 """Codes whose limit is an amount."""
+
+_PARTS = {"bad_prompt": "problem", "bad_preset": "problem", "pool_cap": "cap", "pool_closed": "why"}
+"""Codes that are worded by what is wrong, and the fact that says it."""
 
 
 def explain(error: AetherflowError) -> Reply:
@@ -15,8 +22,8 @@ def explain(error: AetherflowError) -> Reply:
     if error.code in _LIMITS:
         facts["limit"] = Amount(error.facts["limit"])
     code = f"error.{error.code}"
-    if error.code == "bad_prompt":
-        code += f".{error.facts['problem']}"
+    if (part := _PARTS.get(error.code)) is not None:
+        code += f".{error.facts[part]}"
     if error.code == "bad_parameter" and not error.facts["allowed"]:
         code += ".unsupported"
     if error.code == "bad_limit":
@@ -25,16 +32,14 @@ def explain(error: AetherflowError) -> Reply:
         facts["state"] = Text(f"resource.state.{error.facts['state']}")
     if error.code in ("not_waiting", "not_delivered"):
         facts["state"] = Text(f"state.{error.facts['state']}")
-    if error.code == "bad_preset":
-        code += f".{error.facts['problem']}"
+    if error.code == "forbidden_prompt" and error.facts["level"] != Level.ALWAYS:
+        code += f".{error.facts['level']}"
+    if error.code == "too_many_strikes":
+        facts["until"] = f"{datetime.fromtimestamp(error.facts['until'] / SECOND, UTC):%Y-%m-%d %H:%M} UTC"
     if error.code == "rail_off":
         facts["open"] = [Text(f"rail.{each}") for each in error.facts["open"]]
     if error.code == "not_payable":
         facts["state"] = Text(f"payment.state.{error.facts['state']}")
-    if error.code == "pool_cap":
-        code += f".{error.facts['cap']}"
-    if error.code == "pool_closed":
-        code += f".{error.facts['why']}"
     if error.code == "bad_policy":
         facts["field"] = Text(f"pool.ask.{error.facts['field']}")
     if error.code in ("pool_empty", "pool_cap", "pool_closed"):

@@ -42,7 +42,8 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         generation = await work.generations.get(int(delivery.body["generation"]))
         user = await work.users.get(generation.user_id)
         if delivery.kind == "result":
-            return Wording(result(generation, user.name), user.locale, clears=True)
+            own = generation.preset_id is not None and (await work.presets.get(generation.preset_id)).author_id == user.id
+            return Wording(result(generation, user.name, covers=own and not generation.spoiler), user.locale, clears=True)
         if generation.state in ENDED:
             cancelled = generation.state is State.CANCELLED
             return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
@@ -110,24 +111,27 @@ async def status(work: UnitOfWork, generation: Generation) -> Reply:
     return Reply(Text("generation.running", facts | {"seconds": seconds, "bar": bar}), subject=generation.subject)
 
 
-def result(generation: Generation, name: str) -> Reply:
-    """The picture with its buttons, or why there is none."""
+def result(generation: Generation, name: str, *, covers: bool = False) -> Reply:
+    """The picture with its buttons, or why there is none. `covers`: it may become the cover of its creator's preset."""
     facts = _facts(generation) | {"name": name}
     if generation.state is State.FAILED:
         again = (
-            ((Button(Text("button.again"), f"again {generation.id}"),),) if generation.reason not in ("moderated", "bad_request") else ()
+            ((Button(Text("button.again"), f"again {generation.id}"),),)
+            if generation.reason not in ("moderated", "forbidden_prompt", "bad_request")
+            else ()
         )
         return Reply(Text("generation.failed", facts | {"why": Text(f"failed.{generation.reason}")}), rows=again)
     assert generation.blob and generation.media_type
     seconds = ((generation.finished_at or generation.created_at) - generation.created_at) / SECOND
     facts |= {"paid": Amount(generation.paid), "seconds": f"{seconds:.1f}", "seed": "—" if generation.seed is None else generation.seed}
     number = generation.id
+    cover = (Button(Text("button.cover"), f"cover {number}"),) if covers else ()
     rows = (
         (Button(Text("button.again"), f"again {number}", style="primary"), Button(Text("button.vary"), f"vary {number}")),
         (Button(Text("button.edit_prompt"), f"edit_prompt {number}"), Button(Text("button.upscale"), f"upscale {number}")),
-        (Button(Text("button.report"), f"report {number}", style="danger"),),
+        (Button(Text("button.report"), f"report {number}", style="danger"), *cover),
     )
-    return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type),))
+    return Reply(Text("generation.delivered", facts), rows=rows, media=(Media(generation.blob, generation.media_type, generation.spoiler),))
 
 
 def _facts(generation: Generation) -> dict[str, Any]:
@@ -143,6 +147,8 @@ def _resource_news(app: App, delivery: Delivery, number: int, provider: str) -> 
         facts["reason"] = delivery.body["reason"]
     if delivery.kind == "resource_leak":
         facts |= {name: format_dollars(delivery.body[name]) for name in ("gone", "used")}
+    if delivery.kind == "resource_rest":
+        facts["limit"] = delivery.body["limit"]
     if fault := delivery.body.get("fault"):
         facts["why"] = Text(f"fault.{fault}")
     if delivery.kind == "resource_ready":

@@ -7,7 +7,7 @@ from core.words import Text
 
 Platform = Literal["telegram", "discord", "email"]
 
-ADMINISTERED = frozenset({"pool", "pool_rules", "pool_set", "pool_switch", "pool_code"})
+ADMINISTERED = frozenset({"pool", "pool_rules", "pool_set", "pool_switch", "pool_strict", "pool_code"})
 """Commands and actions that ask whether the person administers the group."""
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 

@@ -23,6 +23,8 @@ from core.resources.models import HealthState, Resource, Scope
 from core.resources.rules import is_open, on_chosen
 from core.resources.service import Resources
 from core.scheduler.policy import Choice, Job, NoChoice, Offer, choose
+from core.users.models import users
+from core.users.rules import strikes_in
 from core.vault.service import fetch
 
 MINUTE_WINDOW = 61 * SECOND
@@ -41,14 +43,35 @@ class Claimed:
     retry_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Quota:
+    """How many of one user may run at once: what runs may be refused yet, so with the strikes there are it never exceeds the budget."""
+
+    running: int
+    strikes: int
+
+    def of(self, strikes: int) -> int:
+        return min(self.running, self.strikes - strikes)
+
+
 async def claim_many(
-    connection: AsyncConnection, catalog: Catalog, *, now: int, today: date, slots: int, lease: int, running_per_user: int, seed: int
+    connection: AsyncConnection,
+    catalog: Catalog,
+    *,
+    now: int,
+    today: date,
+    slots: int,
+    lease: int,
+    running_per_user: int,
+    strikes_per_user: int,
+    seed: int,
 ) -> Claimed:
     """Leases at most `slots` queued generations for `lease` microseconds each."""
     lent = await Resources(connection, now).lock_listed()
     started = await _started(connection, now)
     offers = [_offer(each, started.get(each.id, 0), catalog, now / SECOND) for each in lent]
-    candidates = await _candidates(connection, catalog, offers, now, min(slots, MAX_CLAIM), running_per_user)
+    quota = _Quota(running_per_user, strikes_per_user)
+    candidates = await _candidates(connection, catalog, offers, now, min(slots, MAX_CLAIM), quota)
     if not candidates:
         return Claimed([], [], None)
     jobs = [_job(row, catalog, now) for row in candidates]
@@ -87,7 +110,9 @@ def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Of
         asks=asks,
         health=health.state,
         cool_until=health.cool_until,
-        free_slots=(1 if _on_trial(resource, now) else limits.max_concurrency) - resource.in_flight,
+        free_slots=min(1 if _on_trial(resource, now) else limits.max_concurrency, limits.strike_limit - resource.strikes)
+        - resource.in_flight,
+        strikes=resource.strikes,
         minute_left=limits.per_minute - started,
         budget_left=min(resource.day_left, resource.month_left),
         open_now=is_open(limits, now),
@@ -113,34 +138,37 @@ def _on_trial(resource: Resource, now: float) -> bool:
 
 
 async def _candidates(
-    connection: AsyncConnection, catalog: Catalog, offers: Sequence[Offer], now: int, slots: int, running_per_user: int
+    connection: AsyncConnection, catalog: Catalog, offers: Sequence[Offer], now: int, slots: int, quota: _Quota
 ) -> list[RowMapping]:
     """Queued generations in their turn, locked: of each model as many as could start now, and of each owner of a private resource too.
 
-    No more than `running_per_user` of one user count as could start.
+    No more of one user count as could start than `quota` allows; of one who has too many strikes, none.
     """
     queued = generations.c.state == State.QUEUED
     models = list(await connection.scalars(select(generations.c.model).where(queued).distinct().limit(len(catalog.models) + 1)))
     if not models or not any(offer.free_slots > 0 for offer in offers):
-        return [] if not models or offers else await _lock(connection, queued, slots)  # without any resource every one is hopeless
-    running = (
-        select(generations.c.user_id, func.count().label("n")).where(generations.c.state == State.RUNNING).group_by(generations.c.user_id)
-    )
-    counts = {user: n for user, n in await connection.execute(running)}
-    full = [user for user, n in counts.items() if n >= running_per_user]
+        return [] if not models or offers else await _lock(connection, queued, slots, now)  # without any resource every one is hopeless
+    by_user = (generations.c.user_id, users.c.strikes)
+    joined = select(*by_user, func.count()).join(users, users.c.id == generations.c.user_id).where(generations.c.state == State.RUNNING)
+    counts: dict[int, int] = {}
+    full: list[int] = []
+    for user, strikes, n in await connection.execute(joined.group_by(*by_user)):
+        counts[user] = n
+        if n >= quota.of(len(strikes_in(strikes, now))):
+            full.append(user)
     ready = queued & (generations.c.due_at <= now) & generations.c.user_id.not_in(full)
     found: dict[int, RowMapping] = {}
     for model in models:
         free = sum(max(0, min(offer.free_slots, offer.minute_left)) for offer in offers if _serves(offer, catalog, model))
-        for row in await _lock(connection, ready & (generations.c.model == model), min(free + SLACK, slots + SLACK)):
+        for row in await _lock(connection, ready & (generations.c.model == model), min(free + SLACK, slots + SLACK), now):
             found[row["id"]] = row
     owners = {offer.owner for offer in offers if offer.scope != Scope.MARKET and offer.free_slots > 0}
     if owners:
-        for row in await _lock(connection, ready & generations.c.user_id.in_(owners), slots):
+        for row in await _lock(connection, ready & generations.c.user_id.in_(owners), slots, now):
             found[row["id"]] = row
     fair = []
     for row in sorted(found.values(), key=lambda each: (each["turn"], each["id"])):
-        if counts.get(row["user_id"], 0) < running_per_user:
+        if counts.get(row["user_id"], 0) < quota.of(len(strikes_in(row["strikes"], now))):
             counts[row["user_id"]] = counts.get(row["user_id"], 0) + 1
             fair.append(row)
     return fair
@@ -151,10 +179,11 @@ def _serves(offer: Offer, catalog: Catalog, model: str) -> bool:
     return known is not None and any(name in offer.models for name, _ in _prices(known))
 
 
-async def _lock(connection: AsyncConnection, where: Any, limit: int) -> list[RowMapping]:
-    query = select(*COLUMNS, generations.c.community_id, generations.c.tried, generations.c.due_at).where(where)
+async def _lock(connection: AsyncConnection, where: Any, limit: int, now: int) -> list[RowMapping]:
+    columns = (*COLUMNS, generations.c.community_id, generations.c.tried, generations.c.due_at, users.c.strikes)
+    query = select(*columns).join(users, users.c.id == generations.c.user_id).where(where, users.c.barred_until <= now)
     ordered = query.order_by(generations.c.turn, generations.c.id).limit(limit)
-    return list((await connection.execute(ordered.with_for_update(skip_locked=True))).mappings())
+    return list((await connection.execute(ordered.with_for_update(skip_locked=True, of=generations))).mappings())
 
 
 def _job(row: RowMapping, catalog: Catalog, now: int) -> Job:
@@ -170,6 +199,7 @@ def _job(row: RowMapping, catalog: Catalog, now: int) -> Job:
         tried=frozenset(json.loads(row["tried"])),
         waited=(now - generation.created_at) / SECOND,
         deadline=(generation.deadline - now) / SECOND,
+        strikes=len(strikes_in(row["strikes"], now)),
     )
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text, false, text, true
 
 from core.acts.models import MAX_REASON
 from core.address import MAX_CHAT, Address
 from core.db import Id, Moment, metadata
+from core.moderation import ALONE, Audience
 from core.vault.models import Sealed
 
 MAX_KEY = 100
@@ -74,6 +75,9 @@ generations = Table(
     Column("seed", BigInteger),
     Column("platform", String(16)),  # where the result is said; NULL: nowhere
     Column("chat", String(MAX_CHAT)),
+    Column("strict", Boolean, nullable=False, server_default=false()),  # who sees it, as core/moderation.py has it
+    Column("adult", Boolean, nullable=False, server_default=true()),
+    Column("spoiler", Boolean, nullable=False, server_default=false()),
     CheckConstraint("paid >= 0 AND paid <= held", name="price"),
     Index("ix_generations_queue", "model", "turn", "id", postgresql_where=text("state = 'queued'"), sqlite_where=text("state = 'queued'")),
     Index(
@@ -150,7 +154,10 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for, checked against the catalog by `rules.check`. `model` None: the catalog's default for the operation."""
+    """What is asked for, checked against the catalog by `rules.check`. `model` None: the catalog's default for the operation.
+
+    `spoiler`: the picture is veiled where it is sent.
+    """
 
     prompt: str
     model: str | None = None
@@ -159,6 +166,7 @@ class Wish:
     source_blob: str | None = None
     parent_id: int | None = None
     preset_id: int | None = None
+    spoiler: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +175,7 @@ class Order:
 
     `address`: where its progress and result are said (None: nowhere, the caller asks). `event` (platform, event id, chat) is marked as
     handled in the same transaction; whoever handles it says the first message itself. `token_id`: the API token, whose cap counts.
-    `community_id`: the community whose pool pays, within its rules; None: the user pays.
+    `community_id`: the community whose pool pays, within its rules; None: the user pays. `audience`: who sees it.
     """
 
     key: str
@@ -178,6 +186,7 @@ class Order:
     community_id: int | None = None
     event: tuple[str, str, str] | None = None
     token_id: int | None = None
+    audience: Audience = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +219,8 @@ class Generation:
     seed: int | None
     payer: str
     address: Address | None
+    audience: Audience
+    spoiler: bool
 
     @property
     def subject(self) -> str:
@@ -244,7 +255,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a lease. `blob` and the picture's facts only when delivered; `seconds` how long the call took."""
+    """What became of a lease. `blob` and the picture's facts only when delivered; `seconds` how long the call took; `spoiler`: veiled."""
 
     lease: Lease
     kind: OutcomeKind
@@ -259,3 +270,4 @@ class Settlement:
     height: int | None = None
     seed: int | None = None
     digest: str | None = None
+    spoiler: bool = False

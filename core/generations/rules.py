@@ -124,6 +124,8 @@ def released(generation_id: int, shares: Sequence[tuple[str, int]]) -> Posting |
 
 def tries_left(settlement: Settlement, tried: int, most: int, now: int, deadline: int) -> str | None:
     """None when the generation goes back into the queue after a failed attempt; else why it has failed for good."""
+    if settlement.fault == Fault.FORBIDDEN:
+        return "forbidden_prompt"
     if settlement.kind is OutcomeKind.REJECTED:
         return "moderated"
     if settlement.fault == Fault.BAD_REQUEST:

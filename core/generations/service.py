@@ -13,6 +13,7 @@ from core.generations.models import Generation, OutcomeKind, Parameters, State, 
 from core.ledger.models import Release
 from core.ledger.service import Ledger, raise_first_refusal
 from core.mailbox.service import Mailbox
+from core.moderation import Audience
 from core.resources.models import resources
 
 PAGE = 10
@@ -22,7 +23,7 @@ COLUMNS = tuple(
     for name in (
         "id", "key", "user_id", "parent_id", "preset_id", "model", "operation", "prompt", "parameters", "source_blob", "held", "paid",
         "state", "turn", "fence", "created_at", "deadline", "finished_at", "reason", "blob", "media_type", "width", "height", "seed",
-        "payer", "platform", "chat",
+        "payer", "platform", "chat", "strict", "adult", "spoiler",
     )
 )  # fmt: skip
 """What `read` needs of a row."""
@@ -133,6 +134,7 @@ async def spent_by_token(connection: AsyncConnection, token_ids: Iterable[int]) 
 
 def read(row: Mapping[Any, Any]) -> Generation:
     """A row as a Generation."""
-    values = {name: row[name] for name in Generation.__dataclass_fields__ if name not in ("parameters", "state", "address")}
+    values = {name: row[name] for name in Generation.__dataclass_fields__ if name not in ("parameters", "state", "address", "audience")}
     address = Address(row["platform"], row["chat"]) if row["platform"] else None
-    return Generation(**values, parameters=Parameters(**json.loads(row["parameters"])), state=State(row["state"]), address=address)
+    audience, parameters = Audience(row["strict"], row["adult"]), Parameters(**json.loads(row["parameters"]))
+    return Generation(**values, parameters=parameters, state=State(row["state"]), address=address, audience=audience)

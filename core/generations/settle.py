@@ -21,13 +21,15 @@ from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
 from core.providers.base import Fault
 from core.resources.models import Health, HealthState, Resource, resources
-from core.resources.rules import day_and_month, on_outcome
+from core.resources.rules import day_and_month, on_outcome, strikes_of
 from core.resources.service import Resources, health_values
 from core.users.models import users
 from core.users.service import Users
 
 RELEASE_BATCH = 200
 EXPIRE_BATCH = 200
+REFUSALS = frozenset({Fault.MODERATED, Fault.FORBIDDEN})
+"""Faults that the creator is to blame for: strikes."""
 
 
 @dataclass(slots=True)
@@ -39,12 +41,13 @@ class _Book:
     steps: list[Step] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     touched: list[str] = field(default_factory=list)
+    struck: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SettleRules:
     """The settings that settling needs. `hold` in microseconds: how long earnings stay pending. `royalties_per_day`: pictures of one
-    creator for which one author earns."""
+    creator for which one author earns. `strikes`: refused prompts of one user within a day."""
 
     miner_percent: int
     hold: int
@@ -52,6 +55,7 @@ class SettleRules:
     catalog: Catalog
     royalty_percent: int = 0
     royalties_per_day: int = 0
+    strikes: int = 1000
 
 
 async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlement], *, now: int, rules: SettleRules) -> list[bool]:
@@ -87,6 +91,8 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
     if changes:
         await Resources(connection, now).give_back(changes)
     await _tell_owners(connection, lent, healths, back, now)
+    if book.struck:
+        await Users(connection, now).strike(book.struck, rules.strikes)
     for lease in missing:
         await Resources(connection, now).lose_model(lease.resource_id, lease.provider_model, rules.catalog.served_by(lease.provider))
     return answers
@@ -100,16 +106,18 @@ def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rule
         book.steps.append(Capture(f"capture:{generation.id}", hold_key(generation.key), shares))
         book.generations.append(
             _change(
-                generation.id, State.DELIVERED, now, paid=lease.price, shares=json.dumps(shares), release_at=now + rules.hold,
+                generation, State.DELIVERED, now, paid=lease.price, shares=json.dumps(shares), release_at=now + rules.hold,
                 blob=settlement.blob, media_type=settlement.media_type, width=settlement.width, height=settlement.height,
-                seed=settlement.seed, digest=settlement.digest,
+                seed=settlement.seed, digest=settlement.digest, spoiler=generation.spoiler or settlement.spoiler,
             )
         )  # fmt: skip
         _result(book, generation)
         return
+    if settlement.fault in REFUSALS:
+        book.struck[generation.user_id] = book.struck.get(generation.user_id, 0) + 1
     reason = tries_left(settlement, len(json.loads(row["tried"])), rules.tries, now, generation.deadline)
     if reason is None:
-        book.generations.append(_change(generation.id, State.QUEUED, None))
+        book.generations.append(_change(generation, State.QUEUED, None))
         book.touched.append(generation.subject)
         return
     _fail(book, generation, reason, now)
@@ -117,7 +125,7 @@ def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rule
 
 def _fail(book: _Book, generation: Generation, reason: str, now: int, kind: str = "release") -> None:
     book.steps.append(Release(f"release:{generation.id}", hold_key(generation.key), kind))
-    book.generations.append(_change(generation.id, State.FAILED, now, reason=reason))
+    book.generations.append(_change(generation, State.FAILED, now, reason=reason))
     _result(book, generation)
 
 
@@ -128,12 +136,13 @@ def _result(book: _Book, generation: Generation) -> None:
         book.notices.append(Notice(f"result:{generation.id}", generation.address, "result", body, generation.subject))
 
 
-_FACTS = ("paid", "shares", "release_at", "reason", "blob", "media_type", "width", "height", "seed", "digest")
+_FACTS = ("paid", "shares", "release_at", "reason", "blob", "media_type", "width", "height", "seed", "digest", "spoiler")
 
 
-def _change(generation_id: int, state: State, finished_at: int | None, **facts: Any) -> dict[str, Any]:
-    values = {f"new_{name}": facts.get(name, 0 if name == "paid" else None) for name in _FACTS}
-    return {"row": generation_id, "new_state": state, "new_finished_at": finished_at, **values}
+def _change(generation: Generation, state: State, finished_at: int | None, **facts: Any) -> dict[str, Any]:
+    known = {"paid": 0, "spoiler": generation.spoiler} | facts
+    values = {f"new_{name}": known.get(name) for name in _FACTS}
+    return {"row": generation.id, "new_state": state, "new_finished_at": finished_at, **values}
 
 
 def _judge(health: Health, settlement: Settlement, now: int) -> Health:
@@ -207,11 +216,16 @@ async def _write(connection: AsyncConnection, book: _Book, now: int) -> None:
 async def _tell_owners(
     connection: AsyncConnection, lent: Mapping[int, Resource], healths: Mapping[int, Health], changed: Mapping[int, Any], now: int
 ) -> None:
-    """A miner hears at once when a key of theirs is out."""
+    """A miner hears at once, and once, when a key of theirs is out, or rests because its provider refused too many prompts."""
     out = [lent[id_] for id_ in changed if healths[id_].state is HealthState.OUT and lent[id_].health.state is not HealthState.OUT]
-    if not out:
+    rests = [
+        each
+        for each in map(lent.__getitem__, changed)
+        if each.strikes < each.limits.strike_limit <= strikes_of(healths[each.id], now / SECOND)
+    ]
+    if not out and not rests:
         return
-    addresses = await Users(connection, now).addresses(each.owner_id for each in out)
+    addresses = await Users(connection, now).addresses(each.owner_id for each in (*out, *rests))
     await Mailbox(connection, now).say(
         [
             Notice(
@@ -219,6 +233,14 @@ async def _tell_owners(
                 {"resource": each.id, "fault": healths[each.id].fault}, each.subject,
             )
             for each in out
+            if each.owner_id in addresses
+        ]
+        + [
+            Notice(
+                f"{each.subject}:rest:{now}", addresses[each.owner_id], "resource_rest",
+                {"resource": each.id, "limit": each.limits.strike_limit}, each.subject,
+            )
+            for each in rests
             if each.owner_id in addresses
         ]
     )  # fmt: skip

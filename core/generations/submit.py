@@ -23,7 +23,7 @@ from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
 from core.pools.models import pool
-from core.users.errors import Frozen, JustJoined
+from core.users.errors import Frozen, JustJoined, TooManyStrikes
 from core.users.models import users
 
 ACTIVE = (State.QUEUED, State.RUNNING)
@@ -40,6 +40,7 @@ class _Standing:
     frozen: bool
     joined: bool
     closed: bool
+    barred_until: int
     active: int = 0
     turn: int = 0
 
@@ -50,12 +51,12 @@ def hold_key(key: str) -> str:
 
 
 async def submit_many(
-    connection: AsyncConnection, orders: Sequence[Order], *, now: int, minutes: int, queued_per_user: int
+    connection: AsyncConnection, orders: Sequence[Order], *, now: int, minutes: int, queued_per_user: int, strikes_per_user: int
 ) -> list[Submitted | Refusal]:
     """Holds the price and queues each order; a replay finds its own row. One refused order never touches another.
 
-    Per item: Submitted, or InsufficientCredits, Maintenance, JustJoined, Frozen, InDebt, TooManyQueued, CapReached, or KeyReused for a
-    known key with another content.
+    Per item: Submitted, or InsufficientCredits, Maintenance, JustJoined, Frozen, TooManyStrikes, InDebt, TooManyQueued, CapReached, or
+    KeyReused for a known key with another content.
     `minutes` is how long a generation may wait and run.
     """
     first: dict[str, Order] = {}
@@ -63,7 +64,7 @@ async def submit_many(
         first.setdefault(order.key, order)  # of two orders with one key, the earlier counts; the others keep their order
     contents = await _contents(connection, list(first))
     fresh = [order for key, order in first.items() if key not in contents]
-    refused = await _queue(connection, fresh, now, minutes, queued_per_user) if fresh else {}
+    refused = await _queue(connection, fresh, now, minutes, queued_per_user, strikes_per_user) if fresh else {}
     contents |= {order.key: content_of(order) for order in fresh if order.key not in refused}
     new = [order for order in fresh if order.key not in refused]
     found = await read_by_key(connection, list(contents))
@@ -82,7 +83,9 @@ async def submit_many(
     return answers
 
 
-async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int, minutes: int, queued_per_user: int) -> dict[str, Refusal]:
+async def _queue(
+    connection: AsyncConnection, orders: Sequence[Order], now: int, minutes: int, queued_per_user: int, strikes_per_user: int
+) -> dict[str, Refusal]:
     """Holds and inserts; returns the refused orders by key."""
     ledger = Ledger(connection, now)
     standings = await _standings(connection, {order.user_id for order in orders})
@@ -101,6 +104,8 @@ async def _queue(connection: AsyncConnection, orders: Sequence[Order], now: int,
             refused[order.key] = JustJoined()
         elif standing.frozen:
             refused[order.key] = Frozen()
+        elif standing.barred_until > now:
+            refused[order.key] = TooManyStrikes(limit=strikes_per_user, until=standing.barred_until)
         elif owed := balances[debt(order.user_id)]:
             refused[order.key] = InDebt(debt=owed)
         elif standing.active >= queued_per_user:
@@ -158,6 +163,9 @@ def _row(order: Order, payer: str, turn: int, now: int, minutes: int) -> dict[st
         "created_at": now,
         "platform": order.address.platform if order.address else None,
         "chat": order.address.chat if order.address else None,
+        "strict": order.audience.strict,
+        "adult": order.audience.adult,
+        "spoiler": wish.spoiler,
     }
 
 
@@ -183,7 +191,9 @@ async def _standings(connection: AsyncConnection, user_ids: set[int]) -> dict[in
     500 requests does not delay another's first.
     """
     closed = select(maintenance.c.id).exists()
-    wanted = select(users.c.id, users.c.frozen, users.c.merged_into.is_not(None), closed).where(users.c.id.in_(user_ids))
+    wanted = select(users.c.id, users.c.frozen, users.c.merged_into.is_not(None), closed, users.c.barred_until).where(
+        users.c.id.in_(user_ids)
+    )
     locked = wanted.order_by(users.c.id).with_for_update()
     standings = {id_: _Standing(*flags) for id_, *flags in await connection.execute(locked)}
     served = await connection.scalar(select(func.min(generations.c.turn)).where(generations.c.state == State.QUEUED))

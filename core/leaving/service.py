@@ -64,7 +64,7 @@ class Leaving:
         }
 
     async def erase(self, user: User) -> None:
-        """Takes the person out: identities, name, prompts, sessions, tokens, password, keys and presets; what waits is cancelled.
+        """Takes the person out: identities, name, prompts, sessions, tokens, password, keys, presets and covers; what waits is cancelled.
 
         The bytes of their pictures are deleted by a worker. Entries stay, and so what is left on the accounts, for nobody.
 
@@ -92,11 +92,14 @@ class Leaving:
         await self._connection.execute(update(api_tokens).where(living).values(revoked_at=self._now))
         listed = (presets.c.author_id == user.id) & (presets.c.state == PresetState.LISTED)
         await self._connection.execute(update(presets).where(listed).values(state=PresetState.WITHDRAWN))
+        theirs = presets.c.author_id == user.id
+        covers = (await self._connection.scalars(select(presets.c.cover).where(theirs, presets.c.cover.is_not(None)))).all()
+        await self._connection.execute(update(presets).where(theirs).values(cover=None))
         for _, platform, chat in places:
             await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
-        names = {name for pair in named for name in pair if name} | {f"{CHARTS}/{chart_name(user.id)}.png"}
+        names = {*covers, *(name for pair in named for name in pair if name), f"{CHARTS}/{chart_name(user.id)}.png"}
         await self.doom(names, self._now)
 
     async def doom(self, names: Iterable[str], due_at: int) -> None:
@@ -106,7 +109,8 @@ class Leaving:
         sooner = row.on_conflict_do_update(
             index_elements=["name"], set_={"due_at": row.excluded.due_at}, where=row.excluded.due_at < doomed_blobs.c.due_at
         )
-        await self._connection.execute(sooner, [{"name": name, "due_at": due_at} for name in sorted(names)])
+        if rows := [{"name": name, "due_at": due_at} for name in sorted(set(names))]:
+            await self._connection.execute(sooner, rows)
 
     async def doomed(self) -> list[str]:
         """Pictures whose bytes are to be deleted now, some at a time."""

@@ -28,7 +28,7 @@ rounds = Table(  # what one worker of all does every so often
 
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """One user. `balances` in milli-credits by name: wallet, held, pending, earnings, debt."""
+    """One user. `balances` in milli-credits by name: wallet, held, pending, earnings, debt. `strikes`: refused prompts that count now."""
 
     user: User
     identities: list[tuple[str, str]]
@@ -37,6 +37,7 @@ class Dossier:
     paid: list[Payment]
     lent: int
     acts: list[str]
+    strikes: int
 
 
 @dataclass(frozen=True, slots=True)

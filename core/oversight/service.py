@@ -72,6 +72,7 @@ class Oversight:
             await Payments(self._connection, self._now).newest(user_id, limit=NEWEST),
             (await self._connection.execute(lent)).scalar_one(),
             [f"{each.act}: {each.reason}" for each in acts],
+            (await Users(self._connection, self._now).strikes(user_id))[0],
         )
 
     async def grant(self, admin: User, user_id: int, amount: int, reason: str, key: str, most: int) -> None:

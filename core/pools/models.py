@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table, false
 
 from core.address import MAX_CHAT
 from core.db import Id, Moment, metadata
@@ -19,6 +19,7 @@ communities = Table(
     Column("member_cap", BigInteger),  # of one member and day (UTC)
     Column("day_cap", BigInteger),  # of all together in a day
     Column("models", String(400), nullable=False, server_default=""),  # words between spaces; empty: all on sale
+    Column("strict", Boolean, nullable=False, server_default=false()),  # further topics are not drawn, and pictures are veiled
     Column("quiet", String(5), nullable=False, server_default=""),  # "22-7": the pool pays nothing from 22 to 7 o'clock, UTC
     Column("created_at", Moment, nullable=False),
     CheckConstraint("COALESCE(request_cap, 0) >= 0 AND COALESCE(member_cap, 0) >= 0 AND COALESCE(day_cap, 0) >= 0", name="caps"),
@@ -54,6 +55,7 @@ class Community:
     id: int
     name: str
     policy: Policy
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class Pools:
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
         return await self.get(community.id)
 
+    async def set_strict(self, community: Community, strict: bool) -> Community:
+        """Whether further topics are forbidden there, from now on."""
+        await self._connection.execute(update(communities).where(communities.c.id == community.id).values(strict=strict))
+        return await self.get(community.id)
+
     async def contribute(self, community: Community, user: User, amount: int, key: str) -> None:
         """Gives Credits of the wallet to the pool, for good; `key` makes it once. Raises Frozen, InDebt, InsufficientCredits."""
         if user.frozen:
@@ -133,4 +138,4 @@ def read(row: Any) -> Community:
     """A row as a Community."""
     quiet = read_quiet(row["quiet"])
     policy = Policy(row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet)
-    return Community(row["id"], row["name"], policy)
+    return Community(row["id"], row["name"], policy, row["strict"])

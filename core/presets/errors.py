@@ -16,7 +16,7 @@ class PresetNameTaken(Refusal):
 
 
 class BadPreset(Refusal):
-    """A part of a preset that cannot be. Facts: `field`, `problem`: name, title, long, fields, braces, tags, option."""
+    """A part of a preset that cannot be. Facts: `field`, `problem`: name, title, long, fields, braces, tags, option, cover."""
 
     code = "bad_preset"
 

@@ -31,6 +31,7 @@ presets = Table(
     Column("options", Text, nullable=False),  # JSON: options of /imagine, and defaults of fields as "field.NAME"
     Column("tags", String(120), nullable=False),  # words between spaces
     Column("state", String(16), nullable=False),
+    Column("cover", String(128)),  # a picture that its author made with it: a copy of ours
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("name", "version", name="uq_presets_name"),
     Index("uq_presets_newest", "name", unique=True, postgresql_where=text("newest"), sqlite_where=text("newest")),
@@ -59,7 +60,8 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One version of a preset. `uses`: pictures made with any version of it, where that was asked for."""
+    """One version of a preset. `uses`: pictures made with any version of it, where that was asked for. `cover`: a blob, the same for all
+    versions."""
 
     id: int
     name: str
@@ -71,3 +73,4 @@ class Preset:
     tags: tuple[str, ...]
     state: PresetState
     uses: int = 0
+    cover: str | None = None

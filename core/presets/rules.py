@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from io import BytesIO
+
+from PIL import Image
 
 from core.presets.errors import BadPreset, BadPresetField
 from core.presets.models import MAX_FIELDS, MAX_NAME, MAX_TAGS, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
 
 FIELD = re.compile(r"\{([a-z][a-z0-9_]{0,19})\}")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,38})[a-z0-9]")
-TAG = re.compile(r"[a-z0-9-]{2,20}")
+TAG = re.compile(r"[^\W_][\w-]{1,19}")
+COVER_SIDE = 1024
+"""The longer side of a cover, in pixels, at most."""
 OPTIONS = frozenset({"model", "ar", "style", "quality", "no", "seed"})
 PREFIX = "field."
 """How the default of a field, or its value, is named among options."""
@@ -68,6 +73,21 @@ def filled(preset: Preset, options: Mapping[str, str]) -> dict[str, str]:
     settings = {key: value for key, value in preset.options.items() if key in OPTIONS}
     asked = {key: value for key, value in options.items() if key in OPTIONS and value}
     return settings | asked | {"prompt": FIELD.sub(lambda found: values[found[1]], preset.template)}
+
+
+def shrunk(data: bytes) -> bytes:
+    """A picture as a cover: JPEG, at most COVER_SIDE on the longer side. For a thread: it decodes.
+
+    Raises BadPreset for what cannot be read.
+    """
+    buffer = BytesIO()
+    try:
+        with Image.open(BytesIO(data)) as opened:
+            opened.thumbnail((COVER_SIDE, COVER_SIDE))
+            opened.convert("RGB").save(buffer, "JPEG", quality=85)
+    except (OSError, Image.DecompressionBombError):
+        raise BadPreset(field="cover", problem="cover") from None
+    return buffer.getvalue()
 
 
 def earns(author_id: int | None, creator_id: int, *, frozen: bool, paid_today: int, most: int) -> bool:

@@ -69,11 +69,17 @@ class Presets:
 
     async def withdraw(self, name: str, author_id: int) -> Preset:
         """Lists it no more; pictures that were made with it stay, and their remixes pay. Raises PresetNotFound."""
-        found = await self.find(name)
-        if found.author_id != author_id:
-            raise PresetNotFound(preset=name[:64])
+        found = await self._own(name, author_id)
         await self._connection.execute(update(presets).where(presets.c.id == found.id).values(state=PresetState.WITHDRAWN))
         return found
+
+    async def set_cover(self, name: str, author_id: int, blob: str) -> list[str]:
+        """A picture for all versions; returns what they had before, for nobody any more. Raises PresetNotFound, also for another's."""
+        here = presets.c.name == (await self._own(name, author_id)).name
+        before = select(presets.c.id, presets.c.cover).where(here).order_by(presets.c.id).with_for_update()
+        gone = {cover for _, cover in await self._connection.execute(before) if cover is not None}
+        await self._connection.execute(update(presets).where(here).values(cover=blob))
+        return sorted(gone)
 
     async def freeze(self, name: str) -> Preset:
         """By an admin: no version of it is listed or earns any more. Raises PresetNotFound."""
@@ -104,11 +110,14 @@ class Presets:
 
     async def _add(self, draft: Draft, author_id: int | None) -> Preset:
         here = (presets.c.name == draft.name) & presets.c.newest
-        row = (await self._connection.execute(select(presets.c.version, presets.c.author_id, presets.c.state).where(here))).first()
+        row = (
+            await self._connection.execute(select(presets.c.version, presets.c.author_id, presets.c.state, presets.c.cover).where(here))
+        ).first()
         if row is not None and (row.author_id != author_id or row.state == PresetState.FROZEN):
             raise PresetNameTaken(preset=draft.name)
         await self._connection.execute(update(presets).where(here).values(newest=False))
         values = self._row(draft, author_id, 1 if row is None else row.version + 1)
+        values["cover"] = None if row is None else row.cover
         insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
         made = await self._connection.execute(insert_(presets).values(values).on_conflict_do_nothing().returning(*presets.c))
         found = made.mappings().first()
@@ -122,6 +131,12 @@ class Presets:
             "template": draft.template, "options": json.dumps(draft.options, ensure_ascii=False), "tags": " ".join(draft.tags),
             "state": PresetState.LISTED, "created_at": self._now,
         }  # fmt: skip
+
+    async def _own(self, name: str, author_id: int) -> Preset:
+        found = await self.find(name)
+        if found.author_id != author_id:
+            raise PresetNotFound(preset=name[:64])
+        return found
 
     async def _one(self, here: ColumnElement[bool], name: str) -> Preset:
         row = (await self._connection.execute(select(presets).where(here))).mappings().first()
@@ -156,5 +171,5 @@ def read_starters(file: Path) -> list[Draft]:
 def _read(row: Any) -> Preset:
     return Preset(
         row["id"], row["name"], row["version"], row["author_id"], row["title"], row["template"], json.loads(row["options"]),
-        tuple(row["tags"].split()), PresetState(row["state"]),
+        tuple(row["tags"].split()), PresetState(row["state"]), cover=row["cover"],
     )  # fmt: skip

@@ -72,6 +72,7 @@ resources = Table(
     Column("opens_at", Integer, nullable=False, server_default="0"),  # minutes of the miner's day; equal to closes_at: always open
     Column("closes_at", Integer, nullable=False, server_default="0"),
     Column("utc_offset", Integer, nullable=False, server_default="0"),  # minutes
+    Column("strike_limit", Integer, nullable=False, server_default="20"),
     # what is used of them
     Column("in_flight", Integer, nullable=False, server_default="0"),
     Column("day", Integer, nullable=False, server_default="0"),  # days since 1970, UTC
@@ -90,6 +91,7 @@ resources = Table(
     Column("latency_deviation", Float, nullable=False, server_default="0"),
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("recent", Text, nullable=False, server_default="[]"),  # JSON [[at, good], …]
+    Column("strikes", Text, nullable=False, server_default="[]"),  # JSON list of when the provider refused a prompt, seconds
     Column("last_chosen_at", Moment, nullable=False, server_default="0"),
     Column("lost", Float, nullable=False, server_default="0"),  # disputes lost, decayed to lost_at
     Column("lost_at", Moment, nullable=False, server_default="0"),
@@ -118,7 +120,10 @@ handovers = Table(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a miner allows. Credits in milli-credits; hours in minutes of the miner's day, which is `utc_offset` minutes ahead of UTC."""
+    """What a miner allows. Credits in milli-credits; hours in minutes of the miner's day, which is `utc_offset` minutes ahead of UTC.
+
+    `strike_limit`: how many prompts its provider may refuse within a day, before it rests.
+    """
 
     price_percent: int = 100
     max_concurrency: int = 2
@@ -128,6 +133,7 @@ class Limits:
     opens_at: int = 0
     closes_at: int = 0
     utc_offset: int = 0
+    strike_limit: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +151,12 @@ class Health:
     latency_deviation: float = 0.0
     delivered: int = 0
     recent: tuple[tuple[float, bool], ...] = ()
+    strikes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource as its owner and the scheduler see it; never its key."""
+    """A resource as its owner and the scheduler see it; never its key. `strikes`: refused prompts that count now."""
 
     id: int
     owner_id: int
@@ -170,6 +177,7 @@ class Resource:
     synced_at: float | None = None
     stopped: Stop = Stop.NO
     lost: float = 0.0  # disputes lost lately, decayed to now
+    strikes: int = 0
 
     @property
     def subject(self) -> str:

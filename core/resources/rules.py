@@ -17,6 +17,7 @@ RANGES: Mapping[str, tuple[int, int]] = {
     "day_limit": (1 * CREDIT, 1_000_000 * CREDIT),
     "month_limit": (1 * CREDIT, 10_000_000 * CREDIT),
     "utc_offset": (-12 * 60, 14 * 60),
+    "strike_limit": (1, 200),
 }
 """Smallest and largest value of each limit, milli-credits for the two in Credits."""
 
@@ -44,6 +45,7 @@ FAILURE_WINDOW = 300.0  # seconds
 FAILURES_TO_COOL = 3  # within the window, and more than half of all tries there
 RECENT = 50  # tries remembered for the window
 COOL_FIRST, COOL_LONGEST = 15.0, 900.0  # seconds, doubled each time
+STRIKE_WINDOW = 86_400.0  # seconds that a refused prompt counts against a resource
 WAIT_DEFAULT, WAIT_LONGEST = 60.0, 3_600.0  # seconds after a 429: without Retry-After, and at most
 
 
@@ -74,6 +76,8 @@ def read_limits(answers: Mapping[str, str], current: Limits) -> Limits:
         elif name in RANGES:
             changed[name] = _number(name, text)
     limits = replace(current, **changed)
+    if "strike_limit" not in answers:  # else a higher concurrency would have no effect: what is in flight may be refused, too
+        limits = replace(limits, strike_limit=max(limits.strike_limit, limits.max_concurrency))
     if limits.month_limit < limits.day_limit:
         low, high = limits.day_limit, RANGES["month_limit"][1]
         raise BadLimit(field="month_limit", value=str(limits.month_limit // CREDIT), low=low // CREDIT, high=high // CREDIT)
@@ -132,6 +136,11 @@ def _minute(text: str) -> int:
     return value % (24 * 60)
 
 
+def strikes_of(health: Health, now: float) -> int:
+    """How many refused prompts count at `now` (seconds since 1970)."""
+    return sum(at > now - STRIKE_WINDOW for at in health.strikes)
+
+
 def is_open(limits: Limits, now: float) -> bool:
     """Whether `now` (seconds since 1970) is within the working hours; a span may pass midnight."""
     if limits.opens_at == limits.closes_at:
@@ -151,7 +160,8 @@ def day_and_month(now: float) -> tuple[int, int]:
 def on_outcome(
     health: Health, *, delivered: bool, fault: Fault | None, now: float, seconds: float = 0.0, retry_after: float | None = None
 ) -> Health:
-    """What one outcome does to a resource's health. `seconds` is how long a delivered call took; refused content blames nobody."""
+    """What one outcome does to a resource's health. `seconds` is how long a delivered call took; refused content
+    blames nobody, and counts as a strike."""
     if delivered:
         better = _measured(_counted(health, now, good=True), seconds)
         if health.state is HealthState.SUSPECT:
@@ -159,6 +169,9 @@ def on_outcome(
         return better
     if fault in OUT_FAULTS:
         return replace(health, state=HealthState.OUT, fault=fault)
+    if fault is Fault.MODERATED:
+        strikes = (*health.strikes, now)[-RANGES["strike_limit"][1] :]
+        return replace(health, strikes=tuple(at for at in strikes if at > now - STRIKE_WINDOW))
     if fault is Fault.RATE_LIMITED:
         wait = WAIT_DEFAULT if retry_after is None else min(max(retry_after, 0.0), WAIT_LONGEST)
         return _cooling(health, now + wait, fault)

@@ -15,7 +15,7 @@ from core.db import MINUTE, SECOND
 from core.providers.base import Probe
 from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, Stopped, TooManyResources
 from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, Stop, handovers, resources
-from core.resources.rules import NEXT, day_and_month, faded, on_probe, read_limits, read_scope
+from core.resources.rules import NEXT, day_and_month, faded, on_probe, read_limits, read_scope, strikes_of
 from core.users.models import users
 from core.vault.models import Sealed
 from core.vault.service import store, wipe
@@ -255,6 +255,7 @@ class Resources:
 
 _HEALTH_COLUMNS = (
     "fault", "cool_until", "back_off", "successes", "failures", "counted_at", "latency", "latency_deviation", "delivered", "recent",
+    "strikes",
 )  # fmt: skip
 
 
@@ -272,6 +273,7 @@ def health_values(health: Health) -> dict[str, Any]:
         "new_latency_deviation": health.latency_deviation,
         "new_delivered": health.delivered,
         "new_recent": json.dumps([[round(at, 3), int(good)] for at, good in health.recent]),
+        "new_strikes": json.dumps([round(at, 3) for at in health.strikes]),
     }
 
 
@@ -291,6 +293,7 @@ def _resource(row: RowMapping, now: int) -> Resource:
     health = Health(
         HealthState(row["health"]), row["fault"], row["cool_until"] / SECOND, row["back_off"], row["successes"], row["failures"],
         row["counted_at"] / SECOND, row["latency"], row["latency_deviation"], row["delivered"], recent,
+        tuple(json.loads(row["strikes"])) if row["strikes"] != "[]" else (),
     )  # fmt: skip
     models = None if row["models"] is None else frozenset(json.loads(row["models"]))
     return Resource(
@@ -299,5 +302,5 @@ def _resource(row: RowMapping, now: int) -> Resource:
         limits.day_limit - (row["day_used"] if row["day"] == day else 0),
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
-        Stop(row["stopped"]), faded(row["lost"], (now - row["lost_at"]) / SECOND),
+        Stop(row["stopped"]), faded(row["lost"], (now - row["lost_at"]) / SECOND), strikes_of(health, now / SECOND),
     )  # fmt: skip

@@ -58,6 +58,7 @@ class Job:
     tried: frozenset[int]  # resources that this generation has used: never again
     waited: float  # seconds in the queue
     deadline: float  # seconds left before the generation is given up
+    strikes: int = 0  # refused prompts of its owner that count
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Offer:
     last_chosen: float  # absolute; 0 = never
     slot_at: float = 0.0  # absolute; when the first of its calls in flight is expected to end; 0 = none, or not known
     lost: float = 0.0  # disputes lost lately
+    strikes: int = 0  # refused prompts on it that count; what they leave of its budget is in `free_slots` already
     minute_at: float = 0.0  # absolute; when the oldest start leaves the 60 s window; 0 = none, or not known
 
 
@@ -152,7 +154,7 @@ def eligible(job: Job, offer: Offer, now: float) -> str | None:
     """None when `offer` may serve `job` at `now`, else the first rule that forbids it, in one word.
 
     For ever: `model` (cannot serve it, or asks no price), `scope`, `tried`, `price` (its floor is above what is held).
-    For now: `listed`, `hours`, `out`, `cooling`, `budget`, `minute`, `slots`.
+    For now: `listed`, `hours`, `out`, `cooling`, `strikes` (both it and the creator have some), `budget`, `minute`, `slots`.
     """
     found = _cheapest_model(job.provider_models, offer)
     if found is None:
@@ -345,6 +347,8 @@ def _refusal(job: Job, room: _Room, price: int, now: float) -> str | None:
                 return "cooling"
         elif offer.health != "suspect":
             return "out"
+    if offer.strikes and job.strikes and offer.owner != job.owner:
+        return "strikes"
     if price > room.budget_left:
         return "budget"
     if room.minute_left <= 0:

@@ -15,6 +15,12 @@ class JustJoined(Forbidden):
     code = "just_joined"
 
 
+class TooManyStrikes(Forbidden):
+    """So many of the user's prompts were refused that nothing is ordered for a while. Facts: `limit`, `until` in microseconds."""
+
+    code = "too_many_strikes"
+
+
 class UserNotFound(NotFound):
     """No such user. Facts: `user`."""
 

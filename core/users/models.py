@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntFlag
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, false, true
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, false, true
 
 from core.address import MAX_CHAT
 from core.db import Id, Moment, metadata
@@ -31,6 +31,8 @@ users = Table(
     Column("frozen", Boolean, nullable=False, server_default=false()),
     Column("wants_digest", Boolean, nullable=False, server_default=true()),  # to hear each day what they earned and lost
     Column("merged_into", Id, ForeignKey("users.id")),  # the user that this one was joined into; its history stays its own
+    Column("strikes", Text, nullable=False, server_default="[]"),  # JSON list of when prompts were refused
+    Column("barred_until", Moment, nullable=False, server_default="0"),  # too many of them: until then nothing is ordered
     Column("created_at", Moment, nullable=False),
     Index("ix_users_merged_into", "merged_into"),
     Index("ix_users_name", "name"),

@@ -1,6 +1,7 @@
 """Users within the caller's transaction."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert, literal_column, select, update
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.address import Address
 from core.users.errors import UserNotFound
 from core.users.models import MAX_NAME, Identity, Role, User, identities, users
+from core.users.rules import strikes_in, struck
 
 MAX_ADMINS = 50
 """Admins that are told of something."""
@@ -90,6 +92,19 @@ class Users:
     async def freeze(self, user_id: int, frozen: bool) -> None:
         """Freezes a user, or lifts it."""
         await self._connection.execute(update(users).where(users.c.id == user_id).values(frozen=frozen))
+
+    async def strike(self, refused: Mapping[int, int], most: int) -> None:
+        """Counts refused prompts by user; whoever has `most` within STRIKE_WINDOW orders nothing until the oldest of them is out of it."""
+        locked = select(users.c.id, users.c.strikes).where(users.c.id.in_(list(refused))).order_by(users.c.id).with_for_update()
+        for id_, text in (await self._connection.execute(locked)).all():
+            strikes, until = struck(strikes_in(text, self._now), refused[id_], most, self._now)
+            values = {"strikes": json.dumps(strikes), "barred_until": until}
+            await self._connection.execute(update(users).where(users.c.id == id_).values(values))
+
+    async def strikes(self, user_id: int) -> tuple[int, int]:
+        """How many refused prompts count, and until when nothing is ordered (microseconds, in the past: it may be)."""
+        row = (await self._connection.execute(select(users.c.strikes, users.c.barred_until).where(users.c.id == user_id))).one()
+        return len(strikes_in(row.strikes, self._now)), row.barred_until
 
     async def addresses(self, user_ids: Iterable[int]) -> dict[int, Address]:
         """Where users are written to in private: the identity that came first. Users without a chat are left out."""

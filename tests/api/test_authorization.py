@@ -74,6 +74,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/auth/reset/form"): Rule(422),
     ("GET", "/models"): Rule(200),
     ("GET", "/pictures/{signed}"): Rule(404),
+    ("GET", "/covers/{signed}"): Rule(404),
     ("GET", "/pay/{order}"): Rule(404),
     ("GET", "/payments/{order}"): Rule(404),
     ("GET", "/handover/{token}"): Rule(410),

@@ -2,6 +2,7 @@
 
 import html
 import itertools
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,12 @@ from sqlalchemy import select
 
 import core.tables  # noqa: F401  # every table, for the dump
 from bots.chat.chat import SENTENCES, Chat
-from bots.chat.types import Answer, Event, Person, Place, Platform
+from bots.chat.notices import word
+from bots.chat.types import Answer, Event, Person, Place, Platform, Reply
+from core.address import Address
 from core.db import metadata
 from core.ledger.models import accounts
+from core.mailbox.models import Delivery, outbox
 from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.users.models import Identity, User
@@ -76,6 +80,16 @@ class Desk:
         """A resource of the person's whose key is awaited."""
         rule = may_lend(self.stage.app.catalog, "stability")
         return await self.stage.app.run(lambda work: work.resources.draft(self.user.id, rule, self.locale, 20))
+
+    async def notices(self, kind: str) -> dict[str, Reply]:
+        """What is said unasked, of one kind, by the chat that hears it; whatever else waits there before."""
+        async with self.stage.app.read() as work:
+            found = {}
+            for row in (await work.connection.execute(select(outbox).where(outbox.c.kind == kind))).all():
+                place, body = Address(row.platform, row.chat), json.loads(row.body)
+                delivery = Delivery(row.id, place, kind, row.subject, body, False, 0, None, row.created_at, row.key)
+                found[row.chat] = (await word(self.stage.app, work, delivery)).reply
+        return {chat: reply for chat, reply in found.items() if reply is not None}
 
     async def dump(self) -> dict[str, list[str]]:
         """Every row but the mail and empty accounts, and the names of all pictures."""

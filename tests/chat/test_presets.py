@@ -1,13 +1,16 @@
 """/preset in both languages: from the list to the picture, publishing one's own, and what is no preset."""
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bots.chat.notices import word
 from core.generations.pages import page
 from core.ledger.models import pending
+from core.providers.base import Delivered, Picture
 from core.users.models import Identity, Role
 from core.words import LOCALES
 from core.worker import Worker
@@ -70,6 +73,45 @@ async def test_one_of_ones_own_is_used_by_another(desk: Desk) -> None:
     await desk.press("unlist neon-shoe")
     assert sentence(await desk.press("unlist neon-shoe yes"))
     await refused(desk, who="bo", command="imagine", argument="hat --preset neon-shoe")
+
+
+async def test_an_author_picks_the_cover(desk: Desk) -> None:
+    app = desk.stage.app
+    await desk.stage.lend(KEY)
+    await desk.press_form("publish_preset", ANSWERS)
+    assert (await desk.press("preset neon-shoe")).message is not None
+    for who in ("ada", "bo"):
+        await desk.says(who, command="imagine", argument='hat --preset neon-shoe place="the moon"')
+    await work_off(Worker(app, 1))
+    actions = {chat: [each.action for row in reply.rows for each in row] for chat, reply in (await desk.notices("result")).items()}
+    (broken,) = [each for each in actions["ada"] if each.startswith("cover ")]
+    await refused(desk, action=broken)
+    drawn = io.BytesIO()
+    Image.new("RGBA", (2048, 512), (200, 80, 20, 128)).save(drawn, "PNG")
+    desk.stage.provider.answer = lambda request, key: Delivered(Picture(drawn.getvalue(), "image/png", 2048, 512))
+    await desk.says(command="imagine", argument='hat --preset neon-shoe place="the moon"')
+    await work_off(Worker(app, 1))
+    pick = "cover 3"
+    assert not [each for each in actions["bo"] if each.startswith("cover ")], "theirs is not the preset"
+    await refused(desk, who="bo", action=pick)
+    await refused(desk, who="bo", action="cover 2")
+    await refused(desk, action="cover 2")
+    for _ in range(2):
+        assert "neon-shoe" in sentence(await desk.press(pick))
+    card = await desk.press("preset neon-shoe", "bo")
+    assert card.message is not None
+    (picture,) = card.message.pictures
+    assert Image.open(io.BytesIO(picture.data)).size == (1024, 256)
+    async with app.read() as work:
+        (former,) = await work.leaving.doomed()
+        cover = (await work.presets.find("neon-shoe")).cover
+    assert cover is not None
+    assert former != cover
+    await desk.press_form("publish_preset", ANSWERS | {"title": "Neon shoe again", "tags": "neon, 霓虹灯"})
+    assert len((await desk.says("bo", command="preset", argument="neon-shoe")).message.pictures) == 1, "the next version keeps it"  # type: ignore[union-attr]  # a message
+    assert "neon-shoe" in str((await desk.says("bo", command="preset", argument="霓虹")).message)
+    await app.blobs.delete(cover)
+    assert not (await desk.press("preset neon-shoe")).message.pictures, "without the picture the words remain"  # type: ignore[union-attr]  # a message
 
 
 async def test_a_report_reaches_the_admins(desk: Desk) -> None:

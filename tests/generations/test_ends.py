@@ -252,7 +252,15 @@ async def _claim_held_open(stage: Stage, generation: Generation) -> tuple[NotWai
     app = stage.app
     async with asyncio.TaskGroup() as group, app.begin() as work:  # it ends, and commits, before the group does
         claimed = await claim_many(
-            work.connection, app.catalog, now=work.now, today=app.today(), slots=1, lease=MINUTE, running_per_user=4, seed=1
+            work.connection,
+            app.catalog,
+            now=work.now,
+            today=app.today(),
+            slots=1,
+            lease=MINUTE,
+            running_per_user=4,
+            strikes_per_user=10,
+            seed=1,
         )
         assert [lease.generation.id for lease in claimed.leases] == [generation.id]
         cancelling = group.create_task(_refused(stage, generation))

@@ -41,6 +41,8 @@ async def settled(stage: Stage) -> User:
     await stage.app.submit(stage.order("one", user, PROMPT))
     await work_off(Worker(stage.app, 1))
     await stage.app.run(lambda work: work.presets.publish(Draft("ada-shoe", "Shoe", "a {subject}"), user.id, 5))
+    cover = await stage.app.blobs.put("covers", b"of ada-lovelace", "image/jpeg")
+    await stage.app.run(lambda work: work.presets.set_cover("ada-shoe", user.id, cover))
     await stage.app.run(lambda work: work.access.set_password(user.id, "hash"))
     async with stage.app.read() as work:
         return await work.users.get(user.id)

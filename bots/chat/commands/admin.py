@@ -135,6 +135,7 @@ def _card(found: Dossier) -> Reply:
     facts = {
         "id": number, "name": user.name, "roles": [(role.name or "").lower() for role in Role if role in user.roles],
         "known": [f"{platform}:{id_}" for platform, id_ in found.identities], "lent": found.lent,
+        "strikes": found.strikes,
         "made": [Text("user.made", {"id": each.id, "state": Text(f"state.{each.state}")}) for each in found.made] or "—",
         "paid": [Text("user.paid", {"id": each.id, "state": Text(f"payment.state.{each.state}")}) for each in found.paid] or "—",
         "acts": found.acts or "—",

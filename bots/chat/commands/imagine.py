@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bots.chat.commands.pools import payer_of, recalled
+from bots.chat.commands.pools import community_of, payer_of, recalled
 from bots.chat.grammar import fields_in, parse, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
@@ -10,6 +10,8 @@ from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation, Order, Parameters, Wish
+from core.moderation import Audience
+from core.pools.models import Community
 from core.presets.rules import filled
 from core.words import Text
 
@@ -54,12 +56,13 @@ async def _wished(context: Context, asked: dict[str, str]) -> Order:
     preset = await context.work.presets.find(asked["preset"]) if asked.get("preset") else None
     options = asked if preset is None else filled(preset, asked | (fields_in(asked["fields"]) if asked.get("fields") else {}))
     wish = wish_of(options, edits=source is not None or event.attachment is not None)
-    order = _order(context, replace(wish, source_blob=source, preset_id=preset.id if preset else None))
+    community = await community_of(context)
+    order = order_of(context, replace(wish, source_blob=source, preset_id=preset.id if preset else None), community)
     if event.attachment is not None:
         source = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
         order = replace(order, wish=replace(order.wish, source_blob=source))
     kept = {name: value for name, value in asked.items() if name != "source"} | ({"source": source} if source else {})
-    return replace(order, community_id=await payer_of(context, kept))
+    return replace(order, community_id=await payer_of(context, community, kept))
 
 
 @action("again", alone=True)
@@ -67,7 +70,7 @@ async def on_again(context: Context) -> Order:
     """The same wish once more, with another seed."""
     found = await _shown(context)
     parameters = replace(found.parameters, seed=None)
-    return _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
+    return await _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
 
 
 @action("edit_prompt")
@@ -84,7 +87,7 @@ async def on_edited(context: Context) -> Order:
     found = await context.work.generations.get(context.number(), context.user.id)
     parameters = replace(found.parameters, seed=None)
     prompt = context.event.answers.get("prompt", "")
-    return _order(context, Wish(prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
+    return await _order(context, Wish(prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
 
 
 @action("vary", alone=True)
@@ -94,14 +97,15 @@ async def on_vary(context: Context) -> Order:
     model = context.app.catalog.models.get(found.model)
     same = found.model if model and "edit" in model.operations else None
     parameters = Parameters(strength=VARY_STRENGTH)
-    return _order(context, Wish(_prompt(found), same, "edit", parameters, found.blob, found.id, found.preset_id))
+    wish = Wish(_prompt(found), same, "edit", parameters, found.blob, found.id, found.preset_id, spoiler=found.spoiler)
+    return await _order(context, wish)
 
 
 @action("upscale", alone=True)
 async def on_upscale(context: Context) -> Order:
     """The same picture, larger."""
     found = await _shown(context, delivered=True)
-    return _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id))
+    return await _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id, spoiler=found.spoiler))
 
 
 @command("cancel", always=True)
@@ -133,9 +137,16 @@ async def _shown(context: Context, *, delivered: bool = False) -> Generation:
     return await generations.delivered(found.id) if delivered else found
 
 
-def _order(context: Context, wish: Wish) -> Order:
-    checked, price = context.app.price(wish)
+async def _order(context: Context, wish: Wish) -> Order:
+    return order_of(context, wish, await community_of(context))
+
+
+def order_of(context: Context, wish: Wish, community: Community | None) -> Order:
+    """A wish for the people here, paid by the creator. Raises what App.price raises."""
     event = context.event
+    strict = community is not None and community.strict
+    audience = Audience(strict, adult=event.place.private or event.place.age_restricted)
+    checked, price = context.app.price(wish, audience)
     return Order(
         key=f"{event.platform}:{event.id}",
         user_id=context.user.id,
@@ -143,6 +154,7 @@ def _order(context: Context, wish: Wish) -> Order:
         price=price,
         address=Address(event.platform, event.place.chat),
         event=(event.platform, event.id, event.place.chat),
+        audience=audience,
     )
 
 

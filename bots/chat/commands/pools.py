@@ -12,7 +12,7 @@ from core.generations.spend import purses_of
 from core.joining.errors import TooManyCodes
 from core.money import format_credits, parse_credits
 from core.pools.errors import CommunityAdminsOnly, PoolNotFound
-from core.pools.models import Community, Policy, pool
+from core.pools.models import Community, pool
 from core.pools.rules import CAPS, read_policy
 from core.words import Amount, Text
 
@@ -108,6 +108,14 @@ async def on_switch(context: Context) -> Reply:
     return replace(await _card(context, await context.work.pools.set_policy(community, policy)), edit=True)
 
 
+@action("pool_strict")
+async def on_strict(context: Context) -> Reply:
+    """Forbids further topics here and veils pictures, or does so no more."""
+    _admins(context)
+    community = await context.work.pools.lock((await _here(context)).id)
+    return replace(await _card(context, await context.work.pools.set_strict(community, not community.strict)), edit=True)
+
+
 @action("pool_code")
 async def on_code(context: Context) -> Reply:
     """A code by which a group or server of another platform shares this pool. For the asker alone."""
@@ -118,13 +126,16 @@ async def on_code(context: Context) -> Reply:
     return Reply(Text("pool.code", {"code": code}), private=True)
 
 
-async def payer_of(context: Context, options: dict[str, str]) -> int | None:
+async def community_of(context: Context) -> Community | None:
+    """The community of the group or server here; None in private."""
+    place = context.event.place
+    return None if place.private or place.community is None else await context.work.pools.here(context.event.platform, place.community)
+
+
+async def payer_of(context: Context, found: Community | None, options: dict[str, str]) -> int | None:
     """The community whose pool pays for a wish: the one here, unless it is stopped, or the creator pays themselves (`pay` is "me")."""
     event = context.event
-    if event.place.private or event.place.community is None or options.get("pay", "").lower() == "me":
-        return None
-    found = await context.work.pools.here(event.platform, event.place.community)
-    if found is None or not found.policy.enabled:
+    if found is None or not found.policy.enabled or options.get("pay", "").lower() == "me":
         return None
     await context.app.hints.remember(f"wish:{event.platform}:{event.id}:{context.user.id}", json.dumps(options), WISH_SECONDS)
     return found.id
@@ -172,7 +183,7 @@ async def _card(context: Context, community: Community, news: Text | None = None
     top = [Text("pool.giver", {"name": name, "amount": Amount(amount)}) for name, amount in await context.work.pools.top(community)]
     facts = {
         "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
-        "rules": _rules(community.policy), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
+        "rules": _rules(community), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
     }  # fmt: skip
     rows = (
         tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
@@ -181,14 +192,18 @@ async def _card(context: Context, community: Community, news: Text | None = None
             Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
             Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
         ),
+        (Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
 
 
-def _rules(policy: Policy) -> list[Text]:
+def _rules(community: Community) -> list[Text]:
+    policy = community.policy
     said = [Text(f"pool.rule.{name}", {"amount": Amount(cap)}) for name in CAPS if (cap := getattr(policy, name)) is not None]
     if policy.models:
         said.append(Text("pool.rule.models", {"models": sorted(policy.models)}))
     if policy.quiet is not None:
         said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
+    if community.strict:
+        said.append(Text("pool.rule.strict"))
     return said or [Text("pool.rule.none")]

@@ -1,15 +1,19 @@
 """/preset: templates of prompts: list, search, show, use; publish and withdraw one's own; report another's."""
 
+import asyncio
 import re
 
+from bots.chat.commands.imagine import order_of
+from bots.chat.commands.pools import community_of
 from bots.chat.grammar import parse, wish_of
 from bots.chat.registry import Context, action, command
-from bots.chat.types import Button, Field, Form, Option, Reply
-from core.address import Address
+from bots.chat.types import Button, Field, Form, Media, Option, Reply
 from core.generations.models import Order, Wish
 from core.mailbox.models import Notice
+from core.presets.errors import BadPreset, PresetNotFound
 from core.presets.models import MAX_FIELDS, MAX_NAME, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
-from core.presets.rules import PREFIX, fields_of, filled
+from core.presets.rules import PREFIX, fields_of, filled, shrunk
+from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
 
 PAGE = 6
@@ -17,7 +21,7 @@ ASKED_AT_ONCE = 5
 """Questions of a form at most, on Discord."""
 
 
-@command("preset", Option("search", max_length=60))
+@command("preset", Option("search", max_length=60), alone=True)
 async def on_preset(context: Context) -> Reply:
     """Those that have the words in name, title or tags; the one whose name it is; `publish` opens the form."""
     typed = (context.event.options.get("search") or context.event.argument).split()
@@ -38,7 +42,7 @@ async def on_presets(context: Context) -> Reply:
     return await _listed(context, words, after="" if after == "-" else after, edit=True)
 
 
-@action("preset")
+@action("preset", alone=True)
 async def on_one(context: Context) -> Reply:
     """One preset with its fields, an example and its buttons."""
     return _card(context, await context.work.presets.find(next(iter(context.words), "")))
@@ -64,9 +68,8 @@ async def on_fill(context: Context) -> Order:
     known = fields_of(preset.template)
     options = filled(preset, {PREFIX + name: value for name, value in event.answers.items() if name in known and value.strip()})
     wish = wish_of(options)
-    checked, price = context.app.price(Wish(wish.prompt, wish.model, parameters=wish.parameters, preset_id=preset.id))
-    address, marked = Address(event.platform, event.place.chat), (event.platform, event.id, event.place.chat)
-    return Order(f"{event.platform}:{event.id}", context.user.id, checked, price, address, event=marked)
+    wish = Wish(wish.prompt, wish.model, parameters=wish.parameters, preset_id=preset.id)
+    return order_of(context, wish, await community_of(context))
 
 
 @action("publish")
@@ -87,6 +90,27 @@ async def on_published(context: Context) -> Reply:
     show = Button(Text("button.preset"), f"preset {made.name}", style="primary")
     rows = ((show, Button(Text("button.withdraw_preset"), f"unlist {made.name}")),)
     return Reply(Text("preset.published", facts), rows=rows, private=True)
+
+
+@action("cover", alone=True)
+async def on_cover(context: Context) -> Reply:
+    """A picture that the presser made with a preset of theirs becomes its cover. Raises PresetNotFound, BadPreset for a veiled one."""
+    app, work, author = context.app, context.work, context.user.id
+    made = await work.generations.delivered((await work.generations.get(context.number(), author)).id)
+    preset = await work.presets.find((await work.presets.get(made.preset_id or 0)).name)
+    if preset.author_id != author:
+        raise PresetNotFound(preset=preset.name)
+    if made.spoiler:
+        raise BadPreset(field="cover", problem="cover")
+    picture = await asyncio.to_thread(shrunk, await app.blobs.get(str(made.blob)))
+    blob = await app.blobs.put("covers", picture, "image/jpeg")
+
+    async def keep(work: UnitOfWork) -> None:
+        await work.leaving.doom(await work.presets.set_cover(preset.name, author, blob), work.now)
+
+    await app.run(keep)
+    rows = ((Button(Text("button.preset"), f"preset {preset.name}"),),)
+    return Reply(Text("preset.covered", {"name": preset.name}), rows=rows, private=True)
 
 
 @action("unlist")
@@ -149,7 +173,8 @@ def _card(context: Context, preset: Preset) -> Reply:
     own = Button(Text("button.withdraw_preset"), f"unlist {preset.name}")
     other = Button(Text("button.report_preset"), f"report_preset {preset.name}")
     second = () if preset.author_id is None else (own,) if preset.author_id == context.user.id else (other,)
-    return Reply(Text("preset.card", _facts(context, preset)), rows=((use, *second),))
+    media = (Media(preset.cover, "image/jpeg"),) if preset.cover else ()
+    return Reply(Text("preset.card", _facts(context, preset)), rows=((use, *second),), media=media)
 
 
 def _facts(context: Context, preset: Preset) -> dict[str, object]:
