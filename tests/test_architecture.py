@@ -44,6 +44,7 @@ VERBS = {
     "hand_over",
     "control",
     "alert",
+    "record",
 }
 """… a service that grew, split by what it does, …"""
 SPECIAL = {

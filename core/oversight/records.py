@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, false, func, select
+from sqlalchemy import Column, ColumnElement, FromClause, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.acts.models import acts
@@ -160,7 +160,7 @@ def _found(view: View, search: str, *columns: ColumnElement[Any]) -> Select[Any]
         for column in view.numbers:
             where |= column == number
     for column in view.texts:
-        where |= column == (text.lower() if column.key is None or not hasattr(column, "table") else text)
+        where |= column == (text if isinstance(column, Column) else text.lower())  # any other is lower(name)
     return query.where(where)
 
 

@@ -115,6 +115,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/admin/disputes/{number}/resolve"): Rule(403, "admin", admins=404, body={"verdict": "refund", "reason": "blank"}),
     ("GET", "/admin/users"): Rule(403, "admin", admins=422),
     ("GET", "/admin/users/{number}/transactions"): Rule(403, "admin", admins=200),
+    ("GET", "/admin/transactions"): Rule(403, "admin", admins=200),
     ("GET", "/admin/statistics"): Rule(403, "admin", admins=200),
     ("GET", "/presets"): Rule(200, "generate"),
     ("GET", "/presets/{name}"): Rule(404, "generate"),
