@@ -13,7 +13,6 @@ from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.oversight.alert import Alerts
 from core.oversight.control import Controls
-from core.oversight.record import Records
 from core.oversight.records import Records
 from core.oversight.service import Oversight
 from core.payments.service import Payments
@@ -47,6 +46,5 @@ class UnitOfWork:
         self.records = Records(connection)
         self.controls = Controls(connection, now)
         self.alerts = Alerts(connection, now)
-        self.records = Records(connection, now)
         self.leaving = Leaving(connection, now)
         self.joining = Joining(connection, now)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, false, func, select
+from sqlalchemy import Column, ColumnElement, FromClause, Select, false, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.acts.models import acts
@@ -67,7 +67,10 @@ VIEWS: dict[str, View] = {
     "wallets": _view(accounts, "address balance guarded", numbers="", texts="address", key="address"),
     "movements": View(
         legs.join(entries, entries.c.id == legs.c.entry_id),
-        (legs.c.entry_id, legs.c.position, entries.c.at, entries.c.kind, legs.c.account, legs.c.amount, legs.c.balance_after),
+        (
+            legs.c.entry_id, legs.c.position, entries.c.at, entries.c.kind, legs.c.account, legs.c.amount, legs.c.balance_after,
+            entries.c.key.label("reference"),
+        ),
         (legs.c.entry_id, legs.c.position), (legs.c.entry_id,), (legs.c.account,),
     ),
     "resources": _view(
@@ -147,6 +150,17 @@ class Records:
         query = select(*view.columns).select_from(view.source)
         row = (await self._connection.execute(query.where(*(column == part for column, part in zip(view.key, parts, strict=True))))).first()
         return None if row is None else _row(view, row)
+
+    async def movements(self, limit: int, account: str | None = None, before: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+        """At most `limit` legs of all accounts, or of one, as the view has them: from just before the place `before`, or the newest."""
+        view = VIEWS["movements"]
+        query = _found(view, "", *view.columns)
+        if account is not None:
+            query = query.where(legs.c.account == account.replace("\0", ""))
+        if before is not None:
+            query = query.where(tuple_(*view.key) < before)
+        rows = await self._connection.execute(query.order_by(*(each.desc() for each in view.key)).limit(limit))
+        return [_row(view, row) for row in rows]
 
 
 def _found(view: View, search: str, *columns: ColumnElement[Any]) -> Select[Any]:

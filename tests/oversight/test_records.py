@@ -44,6 +44,11 @@ async def test_every_view_is_read_searched_and_paged(database_url: str, tmp_path
             assert [row["id"] for row in await records.newest("users", search=stage.creator.name.upper())] == [stage.creator.id]
             assert await records.newest("users", skip=DEEPEST) == []
             assert len(await records.newest("movements", limit=10 * LARGEST_PAGE)) <= LARGEST_PAGE
+            legs = await records.newest("movements")
+            assert await records.movements(len(legs)) == legs
+            assert await records.movements(2, before=(legs[1]["entry_id"], legs[1]["position"])) == legs[2:4]
+            mine = await records.movements(100, f"user:{stage.creator.id}:wallet")
+            assert mine == [each for each in legs if each["account"] == f"user:{stage.creator.id}:wallet"] != []
             for bad in ("", "x", "-1", "9" * 25, "1-2-3", "²"):
                 assert await records.get("movements", bad) is None
             with pytest.raises(KeyError):
