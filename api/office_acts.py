@@ -124,7 +124,9 @@ class VerdictsTable(DisputesTable):
         """Verdicts where one is due."""
         return name == "view" or obj.raw["state"] == State.OPEN or request.method == "POST"
 
-    @row_action("refund", later("act.refund"), later("ask.refund"), form=reason_form, icon_class="fa fa-undo", submit_btn_text=later("send"))
+    @row_action(
+        "refund", later("act.refund"), later("ask.refund"), form=reason_form, icon_class="fa fa-undo", submit_btn_text=later("send")
+    )
     async def refund(self, request: Request, pk: str) -> None:
         """All of it goes back."""
         await perform(request, pk, lambda work, admin, number, reason, _: work.disputes.decide(number, admin, refunds=True, reason=reason))
@@ -134,7 +136,9 @@ class VerdictsTable(DisputesTable):
         """A part goes back."""
         await perform(request, pk, lambda work, admin, number, reason, sum_: work.disputes.refund_part(number, admin, sum_, reason))
 
-    @row_action("reject", later("act.reject"), later("ask.reject"), form=reason_form, icon_class="fa fa-times", submit_btn_text=later("send"))
+    @row_action(
+        "reject", later("act.reject"), later("ask.reject"), form=reason_form, icon_class="fa fa-times", submit_btn_text=later("send")
+    )
     async def reject(self, request: Request, pk: str) -> None:
         """All stays as it is."""
         await perform(request, pk, lambda work, admin, number, reason, _: work.disputes.decide(number, admin, refunds=False, reason=reason))

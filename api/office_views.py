@@ -3,6 +3,7 @@ but by the named acts of `api/office_acts.py`."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from api.pictures import here, link
 from api.shown import core_of
 from core.db import SECOND
 from core.errors import NotFound
+from core.money import format_price
 from core.oversight.records import LARGEST_PAGE, VIEWS, Unit, unit_of
 from core.users.models import Role
 from core.words import Amount, Text
@@ -131,12 +133,15 @@ class Table(BaseModelView):
 
     def shown(self, row: dict[str, Any]) -> SimpleNamespace:
         """A row as it is read; `raw` is what it was."""
-        texts = {column: self._text(column, row[column]) for column in VIEWS[str(self.key)].names}
+        texts = {column: self._text(column, row) for column in VIEWS[str(self.key)].names}
         return SimpleNamespace(raw=row, pk=row["pk"], **texts)
 
-    def _text(self, column: str, value: Any) -> str:
+    def _text(self, column: str, row: dict[str, Any]) -> str:
+        value = row[column]
         if value is None or value == "":
             return "—"
+        if "currency" in row and column in ("amount", "refunded"):
+            return format_price(value, row["currency"])
         match unit_of(str(self.key), column):
             case Unit.CREDITS:
                 return say("credits", amount=Amount(value))
@@ -180,6 +185,6 @@ class DisputesTable(Table):
                 return None
         evidence = json.dumps(dispute.evidence, ensure_ascii=False, indent=1) if dispute.evidence else say("not_inspected")
         found.model, found.paid, found.prompt = made.model, say("credits", amount=Amount(made.paid)), made.prompt
-        found.parameters, found.evidence = json.dumps(made.parameters, ensure_ascii=False, default=str), evidence
+        found.parameters, found.evidence = json.dumps(asdict(made.parameters), ensure_ascii=False), evidence
         found.picture = here(link(app, made, "webp", 80)) if made.blob else None
         return found
