@@ -1,6 +1,6 @@
 """For programs of the operator: users, movements and figures, by an admin's token with the scope `admin`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
@@ -13,7 +13,6 @@ from core.db import DAY
 from core.ledger.models import MAX_ADDRESS
 from core.money import format_credits
 from core.oversight.models import Figures
-from core.oversight.record import Movement
 from core.users.models import Role
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -109,7 +108,7 @@ async def list_movements(
     place = pager.place(cursor)
     async with app.read() as work:
         found = await work.records.movements(limit + 1, account, (place[0], place[1]) if place else None)
-    return pager.page(found, lambda each: (each.entry, each.position), _movement)
+    return pager.page(found, lambda row: (row["entry_id"], row["position"]), _movement)
 
 
 @router.get("/statistics", response_model=StatisticsShown, responses=refusals(401, 403, 422), summary="Figures")
@@ -124,8 +123,9 @@ async def show_statistics(request: Request, caller: Admin, period: Literal["day"
     )  # fmt: skip
 
 
-def _movement(each: Movement) -> MovementShown:
+def _movement(row: dict[str, Any]) -> MovementShown:
+    after = row["balance_after"]
     return MovementShown(
-        id=f"{each.entry}-{each.position}", at=moment(each.at), kind=each.kind, account=each.account, amount=format_credits(each.amount),
-        balance_after=None if each.balance_after is None else format_credits(each.balance_after), reference=each.key,
+        id=row["pk"], at=moment(row["at"]), kind=row["kind"], account=row["account"], amount=format_credits(row["amount"]),
+        balance_after=None if after is None else format_credits(after), reference=row["reference"],
     )  # fmt: skip

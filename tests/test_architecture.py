@@ -45,6 +45,7 @@ VERBS = {
     "control",
     "alert",
     "record",
+    "records",
 }
 """… a service that grew, split by what it does, …"""
 SPECIAL = {

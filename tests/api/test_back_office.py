@@ -12,7 +12,7 @@ from api.office_session import COOKIE, IDLE, LONGEST
 from api.signing import sign
 from core.disputes.models import Kind
 from core.ledger.models import wallet
-from core.oversight.record import VIEWS
+from core.oversight.records import VIEWS
 from core.users.models import Identity, Role, User
 from core.worker import Worker
 from tests.api.stage import Served, served_stage
