@@ -24,7 +24,7 @@ from core.acts.models import MAX_REASON
 from core.disputes.models import State
 from core.errors import Refusal
 from core.money import CREDIT, parse_credits
-from core.presets.models import State as PresetState
+from core.presets.models import PresetState
 from core.unit_of_work import UnitOfWork
 from core.users.models import User
 from core.words import Text
