@@ -3,7 +3,7 @@ but by the named acts of `api/office_acts.py`."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -157,10 +157,11 @@ class Table(BaseModelView):
         return str(value)
 
 
+@dataclass
 class Picture(StringField):
     """A picture of ours; the value is its path on this host."""
 
-    detail_template = "office_picture.html"
+    detail_template: str = "office_picture.html"
 
 
 class DisputesTable(Table):
