@@ -44,7 +44,7 @@ async def test_an_admin_decides_a_dispute(page: Page, served: Served, locale: st
     number = await disputed(served, locale)
     problems: list[str] = []
     seen: list[str] = []
-    page.on("console", lambda message: problems.append(message.text))
+    page.on("console", lambda message: problems.append(f"{message.text} {message.location}"))
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: seen.append(request.url))
     page.set_default_timeout(8000)
