@@ -67,7 +67,7 @@ def mount_office(api: FastAPI, app: App) -> None:
         middlewares=[Middleware(Shell, app=app)],
         additional_loaders=[DictLoader(PAGES), FunctionLoader(_theirs)],
     )
-    office.templates.env.globals["office"] = say  # type: ignore[index]
+    office.templates.env.globals["office"] = say
     for name in VIEWS:
         office.add_view(OWN.get(name, Table)(name))
     office.mount_to(api)

@@ -3,7 +3,7 @@
 import html
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import FormData
@@ -87,7 +87,7 @@ def _amount(text: str) -> int:
 class UsersTable(Table):
     """Users: given Credits, banned and let in again."""
 
-    row_actions = ("view", "grant", "ban", "unban")
+    row_actions: Sequence[str] | None = ("view", "grant", "ban", "unban")
 
     async def is_row_action_allowed_for_obj(self, request: Request, name: str, obj: Any) -> bool:
         """A ban where there is none, and the other way round."""
@@ -118,7 +118,7 @@ class UsersTable(Table):
 class VerdictsTable(DisputesTable):
     """Disputes, decided here."""
 
-    row_actions = ("view", "refund", "part", "reject", "goodwill")
+    row_actions: Sequence[str] | None = ("view", "refund", "part", "reject", "goodwill")
 
     async def is_row_action_allowed_for_obj(self, request: Request, name: str, obj: Any) -> bool:
         """Verdicts where one is due."""
@@ -153,7 +153,7 @@ class VerdictsTable(DisputesTable):
 class PresetsTable(Table):
     """Presets, taken down here."""
 
-    row_actions = ("view", "freeze")
+    row_actions: Sequence[str] | None = ("view", "freeze")
 
     async def is_row_action_allowed_for_obj(self, request: Request, name: str, obj: Any) -> bool:
         """Once."""

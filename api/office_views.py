@@ -11,9 +11,11 @@ from typing import Any
 from babel.support import LazyProxy
 from starlette.requests import Request
 from starlette_admin.exceptions import ActionFailed
+from starlette_admin.export import BaseExporter
 from starlette_admin.fields import BaseField, StringField, TextAreaField
 from starlette_admin.filters import FilterGroup
 from starlette_admin.i18n import get_locale
+from starlette_admin.importers import BaseImporter
 from starlette_admin.types import RequestAction
 from starlette_admin.views import BaseModelView
 
@@ -22,6 +24,7 @@ from api.pictures import here, link
 from api.shown import core_of
 from core.db import SECOND
 from core.errors import NotFound
+from core.generations.models import State
 from core.money import format_price
 from core.oversight.records import LARGEST_PAGE, VIEWS, Unit, unit_of
 from core.users.models import Role
@@ -49,17 +52,17 @@ def later(code: str) -> Any:
 class Table(BaseModelView):
     """One view of the records: read-only, the newest first, searched by number or by an exact word."""
 
-    pk_attr = "pk"
-    exporters = ()
-    importers = ()
-    actions: Sequence[str] = ()
-    row_actions: Sequence[str] = ("view",)
-    sortable_fields = ()
-    fields_default_sort = ()
+    pk_attr: str | None = "pk"
+    exporters: Sequence[BaseExporter | str] = ()
+    importers: Sequence[BaseImporter | str] = ()
+    actions: Sequence[str] | None = ()
+    row_actions: Sequence[str] | None = ("view",)
+    sortable_fields: Sequence[str] | None = ()
+    fields_default_sort: Sequence[tuple[str, bool] | str] | None = ()
     column_visibility = False
     search_highlight = False
     page_size = 25
-    page_size_options = (25, 50, LARGEST_PAGE)
+    page_size_options: Sequence[int] = (25, 50, LARGEST_PAGE)
 
     def __init__(self, name: str) -> None:
         self.key = name
@@ -187,5 +190,5 @@ class DisputesTable(Table):
         evidence = json.dumps(dispute.evidence, ensure_ascii=False, indent=1) if dispute.evidence else say("not_inspected")
         found.model, found.paid, found.prompt = made.model, say("credits", amount=Amount(made.paid)), made.prompt
         found.parameters, found.evidence = json.dumps(asdict(made.parameters), ensure_ascii=False), evidence
-        found.picture = here(link(app, made, "webp", 80)) if made.blob else None
+        found.picture = here(link(app, made, "webp", 80)) if made.blob and made.state is not State.REFUNDED else None
         return found
