@@ -113,6 +113,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/disputes/{number}"): Rule(404, "disputes"),
     ("GET", "/admin/disputes"): Rule(403, "admin", admins=200),
     ("POST", "/admin/disputes/{number}/resolve"): Rule(403, "admin", admins=404, body={"verdict": "refund", "reason": "blank"}),
+    ("GET", "/admin"): Rule(307),
     ("GET", "/admin/users"): Rule(403, "admin", admins=422),
     ("GET", "/admin/users/{number}/transactions"): Rule(403, "admin", admins=200),
     ("GET", "/admin/transactions"): Rule(403, "admin", admins=200),
