@@ -1,5 +1,6 @@
 """What an admin does in the back office: the use cases of the chat commands, each with a reason that goes into the log of acts."""
 
+import hashlib
 import html
 import json
 import secrets
@@ -14,12 +15,12 @@ from starlette_admin.flash import flash
 from starlette_admin.i18n import get_locale
 
 from api.errors import sentence_of
-from api.idempotency import Answer, once
+from api.idempotency import Answer, business_key, once
 from api.language import WORDS
 from api.office_session import admin_of
 from api.office_views import DisputesTable, Table, later, say
 from api.problems import Problem
-from api.shown import core_of
+from api.shown import MAX_ID, core_of
 from core.acts.models import MAX_REASON
 from core.disputes.models import State
 from core.errors import Refusal
@@ -59,15 +60,15 @@ async def perform(request: Request, pk: str, use: Use) -> None:
     """One use case in one transaction, said afterwards. Raises ActionFailed with the words of what is refused."""
     app, admin = core_of(request), admin_of(request)
     form: FormData = await request.form()
-    reason, key = str(form.get("reason") or ""), str(form.get("key") or "")[:64] or None
-    number, amount = int(pk) if pk.isascii() and pk.isdigit() else 0, _amount(str(form.get("amount") or ""))
+    reason, amount = str(form.get("reason") or "").replace("\0", ""), _amount(str(form.get("amount") or ""))
+    number = int(pk) if pk.isascii() and pk.isdigit() and len(pk) < len(str(MAX_ID)) else 0
 
     async def act() -> Answer:
         await app.run(lambda work: use(work, admin, number, reason, amount))
         return Answer(200, b"{}")
 
     try:
-        done, _ = await once(request, app, admin.id, key, [pk, request.query_params.get("name"), amount, reason], act)
+        done, _ = await once(request, app, admin.id, key_of(request, pk, form) if "key" in form else None, [number, amount, reason], act)
     except Refusal as error:
         raise ActionFailed(WORDS.plain(sentence_of(error), get_locale())) from None
     except Problem as problem:
@@ -75,6 +76,12 @@ async def perform(request: Request, pk: str, use: Use) -> None:
     if done.status != 200:
         raise ActionFailed(json.loads(done.body)["detail"])
     flash(request, say("done"), "success")
+
+
+def key_of(request: Request, pk: str, form: FormData) -> str:
+    """The key of one sending of a form: twice the same counts once, and what was refused can be mended and sent again."""
+    sent = [pk, request.query_params.get("name"), *(str(form.get(name) or "") for name in ("key", "amount", "reason"))]
+    return "office:" + hashlib.sha256(json.dumps(sent).encode()).hexdigest()[:40]
 
 
 def _amount(text: str) -> int:
@@ -97,10 +104,13 @@ class UsersTable(Table):
     async def grant(self, request: Request, pk: str) -> None:
         """Gives Credits, once for each form."""
         most = core_of(request).settings.grant_most * CREDIT
-        key = str((await request.form()).get("key") or secrets.token_urlsafe(16))[:64]
+        form = await request.form()
+        if not form.get("key"):
+            raise ActionFailed(WORDS.plain(Text("error.malformed"), get_locale()))
+        key = business_key(admin_of(request).id, key_of(request, pk, form))
 
         async def use(work: UnitOfWork, admin: User, number: int, reason: str, amount: int) -> None:
-            await work.oversight.grant(admin, number, amount, reason, f"office:{admin.id}:{key}", most)
+            await work.oversight.grant(admin, number, amount, reason, key, most)
 
         await perform(request, pk, use)
 

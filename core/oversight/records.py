@@ -19,13 +19,14 @@ from core.payments.models import payments
 from core.pools.models import communities
 from core.presets.models import presets
 from core.resources.models import resources
-from core.users.models import users
+from core.users.models import identities, users
 
 LARGEST_PAGE = 100
 """Rows of one page at most."""
 DEEPEST = 10_000
 """Rows that are counted and paged through at most; whoever looks for older ones searches by number."""
-LARGEST_NUMBER = 2**63 - 1
+LARGEST_NUMBER, LARGEST_PLACE = 2**63 - 1, 2**31 - 1
+"""What fits into a number of a row, and into the place of a leg in its entry."""
 
 
 class Unit(StrEnum):
@@ -145,7 +146,7 @@ class Records:
             return None
         if numbered:
             parts = [_number(part) for part in parts]
-            if None in parts:
+            if None in parts or any(part > LARGEST_PLACE for part in parts[1:]):
                 return None
         query = select(*view.columns).select_from(view.source)
         row = (await self._connection.execute(query.where(*(column == part for column, part in zip(view.key, parts, strict=True))))).first()
@@ -173,6 +174,10 @@ def _found(view: View, search: str, *columns: ColumnElement[Any]) -> Select[Any]
     if number is not None:
         for column in view.numbers:
             where |= column == number
+    if view.source is users:
+        platform, colon, person = text.partition(":") if ":" in text else ("email", "@" in text, text.lower())
+        known = select(identities.c.user_id).where(identities.c.platform == platform, identities.c.external_id == person)
+        where |= users.c.id.in_(known) if colon else false()
     for column in view.texts:
         where |= column == (text if isinstance(column, Column) else text.lower())  # any other is lower(name)
     return query.where(where)

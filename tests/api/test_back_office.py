@@ -162,13 +162,16 @@ async def test_an_act_needs_the_form_and_a_reason_and_counts_once(served: Served
         for _ in range(2):
             assert (await act(client, "users", "grant", them, reason="a gift", amount="5", key="once")).status_code == 200
         assert (await act(client, "users", "grant", them, reason="a gift", amount="x", key="two")).status_code == 400
+        assert (await act(client, "users", "grant", them, reason="a gift", amount="5")).status_code == 400, "no key of a form"
+        assert (await act(client, "users", "grant", them, reason="a gift", amount="3", key="two")).status_code == 200, "it was mended"
         async with served.app.read() as work:
-            assert (await work.ledger.balances([wallet(them)]))[wallet(them)] == before + 5_000
-            assert len(await work.acts.newest(subject=f"user:{them}")) == 1
+            assert (await work.ledger.balances([wallet(them)]))[wallet(them)] == before + 8_000
+            assert len(await work.acts.newest(subject=f"user:{them}")) == 2
         assert (await act(client, "users", "ban", them, reason="spam")).status_code == 200
         assert (await act(client, "users", "ban", them, reason="spam")).status_code == 400
         assert (await act(client, "users", "unban", them, reason="a mistake")).status_code == 200
         assert (await act(client, "users", "ban", 10**12, reason="spam")).status_code == 400
+        assert (await act(client, "users", "ban", 10**40, reason="sp\0am")).status_code == 400
 
 
 async def test_a_dispute_is_decided_once(served: Served) -> None:

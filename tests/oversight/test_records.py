@@ -42,6 +42,8 @@ async def test_every_view_is_read_searched_and_paged(database_url: str, tmp_path
                 f"user:{stage.creator.id}:wallet"
             }
             assert [row["id"] for row in await records.newest("users", search=stage.creator.name.upper())] == [stage.creator.id]
+            assert [row["id"] for row in await records.newest("users", search="telegram:creator")] == [stage.creator.id]
+            assert await records.newest("users", search="nobody@example.org") == []
             assert await records.newest("users", skip=DEEPEST) == []
             assert len(await records.newest("movements", limit=10 * LARGEST_PAGE)) <= LARGEST_PAGE
             legs = await records.newest("movements")
@@ -49,7 +51,7 @@ async def test_every_view_is_read_searched_and_paged(database_url: str, tmp_path
             assert await records.movements(2, before=(legs[1]["entry_id"], legs[1]["position"])) == legs[2:4]
             mine = await records.movements(100, f"user:{stage.creator.id}:wallet")
             assert mine == [each for each in legs if each["account"] == f"user:{stage.creator.id}:wallet"] != []
-            for bad in ("", "x", "-1", "9" * 25, "1-2-3", "²"):
+            for bad in ("", "x", "-1", "9" * 25, "1-2-3", "1-99999999999", "²"):
                 assert await records.get("movements", bad) is None
             with pytest.raises(KeyError):
                 await records.newest("api_tokens")
