@@ -4,6 +4,7 @@ Its templates are served with what our policy asks for: scripts and styles of th
 """
 
 import html
+import logging
 from importlib.resources import files
 
 from fastapi import APIRouter, FastAPI
@@ -55,6 +56,7 @@ async def to_office() -> RedirectResponse:
 
 def mount_office(api: FastAPI, app: App) -> None:
     """The back office, below the routes that `api` has so far."""
+    logging.getLogger("starlette_admin").setLevel(logging.ERROR)  # below that it writes the addresses of whoever tries to sign in
     office = BaseAdmin(
         title=later("title"),
         base_url=PATH,

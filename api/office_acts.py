@@ -106,7 +106,7 @@ class UsersTable(Table):
         most = core_of(request).settings.grant_most * CREDIT
         form = await request.form()
         if not form.get("key"):
-            raise ActionFailed(WORDS.plain(Text("error.malformed"), get_locale()))
+            raise ActionFailed(WORDS.plain(Text("error.foreign_form"), get_locale()))
         key = business_key(admin_of(request).id, key_of(request, pk, form))
 
         async def use(work: UnitOfWork, admin: User, number: int, reason: str, amount: int) -> None:

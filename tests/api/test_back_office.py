@@ -68,7 +68,7 @@ async def inside(client: httpx.AsyncClient) -> bool:
     return answer.status_code == 200
 
 
-async def test_only_an_admin_gets_in_and_stays_in(served: Served) -> None:
+async def test_only_an_admin_gets_in_and_stays_in(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     boss = await account(served, BOSS, admin=True)
     await account(served, "user@example.org", admin=False)
     async with browser(served) as client:
@@ -78,6 +78,7 @@ async def test_only_an_admin_gets_in_and_stays_in(served: Served) -> None:
             assert not await inside(client)
         answer = await sign_in(client, BOSS)
         assert answer.status_code == 303
+        assert "example.org" not in caplog.text
         (cookie,) = (each for each in answer.headers.get_list("set-cookie") if each.startswith(f"{COOKIE}="))
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
