@@ -14,6 +14,7 @@ from api.signing import sign
 from core.disputes.models import Kind
 from core.ledger.models import wallet
 from core.oversight.records import VIEWS
+from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, Role, User, users
 from core.worker import Worker
 from tests.api.stage import Served, served_stage
@@ -34,11 +35,11 @@ async def account(served: Served, address: str, *, admin: bool) -> User:
     """Somebody with a password."""
     hashed = await served.api.state.accounts._hash(PASSWORD)
 
-    async def make(work: object) -> User:
-        user = await work.users.resolve(Identity("email", address, "Boss", address, "en"))  # type: ignore[attr-defined]
-        await work.access.set_password(user.id, hashed)  # type: ignore[attr-defined]
+    async def make(work: UnitOfWork) -> User:
+        user = await work.users.resolve(Identity("email", address, "Boss", address, "en"))
+        await work.access.set_password(user.id, hashed)
         if admin:
-            await work.users.add_role(user.id, Role.ADMIN)  # type: ignore[attr-defined]
+            await work.users.add_role(user.id, Role.ADMIN)
         return user
 
     user: User = await served.app.run(make)

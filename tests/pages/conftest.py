@@ -30,7 +30,7 @@ async def page(_chromium: str, tmp_path: Path) -> AsyncIterator[Page]:
     """A page of a browser of its own."""
     known = tmp_path / "fonts.conf"
     known.write_text(FONTCONFIG.format(fonts=FONTS, cache=tmp_path / "fontconfig"), encoding="utf-8")
-    env = {**os.environ, "FONTCONFIG_FILE": str(known)}
+    env: dict[str, str | float | bool] = {**os.environ, "FONTCONFIG_FILE": str(known)}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=_chromium, args=QUIET, env=env)
         yield await browser.new_page()
