@@ -1,15 +1,16 @@
 """For programs of the operator: users, movements and figures, by an admin's token with the scope `admin`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 
 from api.caller import Caller, allowed
-from api.pages import Cursor, Limit, Page
-from api.shown import MAX_ID, Credits, Shown, core_of, refusals
+from api.pages import Cursor, Limit, Page, Pager
+from api.shown import MAX_ID, Credits, Shown, When, core_of, moment, refusals
 from api.wallet import Transaction, page_of
 from core.db import DAY
+from core.ledger.models import MAX_ADDRESS
 from core.money import format_credits
 from core.oversight.models import Figures
 from core.users.models import Role
@@ -47,6 +48,18 @@ class StatisticsShown(Shown):
     owed: Credits = Field(description="To people, now.")
 
 
+class MovementShown(Shown):
+    """One leg of one movement of the ledger."""
+
+    id: str = Field(description="Its place in the ledger.", examples=["41-0"])
+    at: When
+    kind: str = Field(examples=["hold"])
+    account: str = Field(examples=["user:7:wallet"])
+    amount: Credits = Field(description="Onto the account, or with a minus sign off it.")
+    balance_after: Credits | None = Field(description="null on accounts that may go below zero.")
+    reference: str = Field(description="The movement's business key; it never happens twice.", examples=["capture:17"])
+
+
 @router.get("/users", response_model=UserShown, responses=refusals(401, 403, 404, 422), summary="One user")
 async def find_user(request: Request, caller: Admin, who: Annotated[str, Query(min_length=1, max_length=64)]) -> UserShown:
     """By number, `platform:id`, e-mail address or name."""
@@ -79,6 +92,25 @@ async def list_user_transactions(
     return await page_of(request, caller, f"user:{number}:{account}", limit, cursor)
 
 
+@router.get(
+    "/transactions", response_model=Page[MovementShown], responses=refusals(400, 401, 403, 422), summary="Movements of all accounts"
+)
+async def list_movements(
+    request: Request,
+    caller: Admin,
+    account: Annotated[str | None, Query(min_length=1, max_length=MAX_ADDRESS, description="Of this one alone.")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Page[MovementShown]:
+    """Every leg of every movement, the newest first."""
+    app = core_of(request)
+    pager = Pager(request, app, caller.user.id, limit)
+    place = pager.place(cursor)
+    async with app.read() as work:
+        found = await work.records.movements(limit + 1, account, (place[0], place[1]) if place else None)
+    return pager.page(found, lambda row: (row["entry_id"], row["position"]), _movement)
+
+
 @router.get("/statistics", response_model=StatisticsShown, responses=refusals(401, 403, 422), summary="Figures")
 async def show_statistics(request: Request, caller: Admin, period: Literal["day", "week", "month"] = "day") -> StatisticsShown:
     """Of the last day, week or month."""
@@ -88,4 +120,12 @@ async def show_statistics(request: Request, caller: Admin, period: Literal["day"
         delivered=found.delivered, failed=found.failed, waiting=found.waiting, p50_seconds=found.p50, p95_seconds=found.p95,
         sold=format_credits(found.sold), commission=format_credits(found.commission), held=format_credits(found.held),
         owed=format_credits(found.owed),
+    )  # fmt: skip
+
+
+def _movement(row: dict[str, Any]) -> MovementShown:
+    after = row["balance_after"]
+    return MovementShown(
+        id=row["pk"], at=moment(row["at"]), kind=row["kind"], account=row["account"], amount=format_credits(row["amount"]),
+        balance_after=None if after is None else format_credits(after), reference=row["reference"],
     )  # fmt: skip

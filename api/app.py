@@ -18,6 +18,7 @@ from api import (
     joining,
     leaving,
     models,
+    office,
     openai,
     pictures,
     presets,
@@ -53,8 +54,9 @@ def make_api(app: App) -> FastAPI:
     for module in (*programs, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
-    for pages in (html, checkouts, account_pages, wallet_page):
+    for pages in (html, checkouts, account_pages, wallet_page, office):
         api.include_router(pages.router)
+    office.mount_office(api, app)
     # The last one added is the outermost.
     api.add_middleware(BodyLimit)
     api.add_middleware(AddressLimit, app=app)

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from api.caller import Anyone, Caller, SignedIn, accounts_of
 from api.language import language_of
-from api.limits import bucket, count
+from api.limits import count_signing_in
 from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, moment_or_none, refusals
 from core.access.errors import ScopeMissing, WrongPassword
 from core.access.models import MAX_ADDRESS, MAX_PASSWORD, MAX_TOKEN_NAME, ApiToken, Scope
-from core.access.rules import allowed_scopes, new_token, read_address
+from core.access.rules import allowed_scopes, new_token
 from core.accounts import Pair
 from core.db import DAY
 from core.generations.service import spent_by_token
@@ -162,7 +162,7 @@ class TokenMade(TokenShown):
 @router.post("/auth/register", status_code=202, response_model=Sent, responses=refusals(400, 409, 413, 415, 422), summary="Open an account")
 async def register(request: Request, asked: RegisterAsked) -> Sent:
     """Mails a link that opens it. The answer is the same for an address that has an account; its owner is told by mail."""
-    await _slow(request, asked.email)
+    await count_signing_in(request, core_of(request), asked.email)
     await accounts_of(request).register(asked.email, asked.password, asked.name, language_of(request))
     return Sent()
 
@@ -177,7 +177,7 @@ async def verify(request: Request, asked: CodeAsked) -> PairShown:
 @router.post("/auth/login", response_model=PairShown, responses=refusals(400, 401, 413, 415, 422), summary="Begin a session")
 async def login(request: Request, asked: LoginAsked) -> PairShown:
     """By address and password; which of the two is wrong is not said."""
-    await _slow(request, asked.email)
+    await count_signing_in(request, core_of(request), asked.email)
     _, pair = await accounts_of(request).login(asked.email, asked.password)
     return _pair(pair)
 
@@ -203,7 +203,7 @@ async def change_password(request: Request, asked: ChangeAsked, caller: SignedIn
     address = next((id_ for platform, id_ in known if platform == "email"), "")
     if not address:
         raise WrongPassword()
-    await _slow(request, address)
+    await count_signing_in(request, core_of(request), address)
     await accounts_of(request).change_password(caller.entrance, address, asked.old_password, asked.new_password)
     return Response(status_code=204)
 
@@ -211,7 +211,7 @@ async def change_password(request: Request, asked: ChangeAsked, caller: SignedIn
 @router.post("/auth/forgot", status_code=202, response_model=Sent, responses=refusals(400, 409, 413, 415, 422), summary="Password lost")
 async def forgot(request: Request, asked: AddressAsked) -> Sent:
     """Mails a link to set a new one, to whoever has an account; the answer is the same for everybody."""
-    await _slow(request, asked.email)
+    await count_signing_in(request, core_of(request), asked.email)
     await accounts_of(request).forgot(asked.email)
     return Sent()
 
@@ -282,14 +282,6 @@ async def revoke_token(request: Request, number: Annotated[int, Path(ge=1, le=MA
     async with core_of(request).begin() as work:
         await work.access.revoke_token(caller.user.id, number)
     return Response(status_code=204)
-
-
-async def _slow(request: Request, email: str) -> None:
-    """Counts a try against the account's and the asking address's limits, known or not. Raises BadAddress, or Problem slow_down."""
-    app = core_of(request)
-    where = bucket(request.scope.get("address", ""))
-    await count(request, app, "signing_in_from", where, app.settings.logins_per_address)
-    await count(request, app, "signing_in", app.vault.pseudonym(read_address(email)), app.settings.logins_per_account)
 
 
 def _pair(pair: Pair) -> PairShown:

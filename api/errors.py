@@ -105,6 +105,8 @@ def sentence_of(error: AetherflowError) -> Text:
     if error.code in ("bad_prompt", "bad_parameter"):
         flag = str(facts.get("flag", "prompt"))
         facts["flag"] = FIELDS.get(flag, flag)
+    if error.code == "grant_too_large":
+        facts["limit"] = Amount(error.facts["limit"])
     if error.code == "not_allowed_now":
         facts["state"] = Text(f"resource.state.{facts['state']}")
     if error.code in ("not_waiting", "not_delivered"):

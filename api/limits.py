@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import answer
 from api.problems import Problem
+from core.access.rules import read_address
 from core.app import App
 from core.config import Settings
 from core.errors import Misconfigured
@@ -56,6 +57,13 @@ async def count(request: Request, app: App, policy: str, who: str, per_minute: i
     note(request.scope, policy, per_minute, admission)
     if not admission:
         raise too_fast(admission)
+
+
+async def count_signing_in(request: Request, app: App, email: str) -> None:
+    """Counts a try against the account's and the asking address's limits, known or not. Raises BadAddress, or Problem slow_down."""
+    where = bucket(request.scope.get("address", ""))
+    await count(request, app, "signing_in_from", where, app.settings.logins_per_address)
+    await count(request, app, "signing_in", app.vault.pseudonym(read_address(email)), app.settings.logins_per_account)
 
 
 def too_fast(admission: Admission) -> Problem:

@@ -39,6 +39,11 @@ def cover_link(app: App, preset: Preset) -> str:
     return f"{app.settings.public_url.rstrip('/')}/covers/{signed}"
 
 
+def here(address: str) -> str:
+    """A link of ours within this page, whatever name the reader reached us by."""
+    return address[address.index("/pictures/") :]
+
+
 async def picture(app: App, generation: Generation, kind: Format, compression: int) -> bytes:
     """A delivered picture's bytes as `kind`, unchanged where it is that already. `compression` 0–100 is the quality of jpeg and webp.
 

@@ -14,12 +14,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from api.caller import accounts_of
 from api.html import attribute, form_of, page, problem, say
 from api.language import language_of
-from api.limits import bucket, count
-from api.pictures import link
+from api.limits import count_signing_in
+from api.pictures import here, link
 from api.shown import core_of
 from core.access.errors import BadAddress, BadInitData, Unauthenticated, WrongPassword
 from core.access.models import MAX_ADDRESS, MAX_PASSWORD, Entrance
-from core.access.rules import read_address
 from core.app import App
 from core.db import SECOND
 from core.errors import Refusal
@@ -85,10 +84,7 @@ async def login(request: Request) -> Response:
     form = await form_of(request)
     app, address = core_of(request), form.get("email", "")
     try:
-        known = read_address(address)
-        where = bucket(request.scope.get("address", ""))
-        await count(request, app, "signing_in_from", where, app.settings.logins_per_address)
-        await count(request, app, "signing_in", app.vault.pseudonym(known), app.settings.logins_per_account)
+        await count_signing_in(request, app, address)
         _, pair = await accounts_of(request).login(address, form.get("password", "")[: MAX_PASSWORD + 1])
     except (WrongPassword, BadAddress):
         return _sign_in(request, WrongPassword(), address, 401)
@@ -236,14 +232,9 @@ def _pictures(request: Request, found: Wallet) -> str:
         return ""
     app = core_of(request)
     figures = "".join(
-        f'<figure><img loading=lazy alt="{attribute(each.prompt[:200])}" src="{_path(link(app, each, "webp", 80))}">'
+        f'<figure><img loading=lazy alt="{attribute(each.prompt[:200])}" src="{here(link(app, each, "webp", 80))}">'
         f"<figcaption>#{each.id} · {format_credits(each.paid)}</figcaption></figure>"
         for each in found.made
         if each.blob
     )
     return f"<h2>{say(request, Text('wallet_page.pictures'))}</h2><div class=row lang={language_of(request)}>{figures}</div>"
-
-
-def _path(address: str) -> str:
-    """A link of ours within this page, whatever name the reader reached us by."""
-    return address[address.index("/pictures/") :]

@@ -13,6 +13,7 @@ from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.oversight.alert import Alerts
 from core.oversight.control import Controls
+from core.oversight.records import Records
 from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.payouts.service import Payouts
@@ -42,6 +43,7 @@ class UnitOfWork:
         self.payouts = Payouts(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)
+        self.records = Records(connection)
         self.controls = Controls(connection, now)
         self.alerts = Alerts(connection, now)
         self.leaving = Leaving(connection, now)

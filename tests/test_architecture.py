@@ -47,6 +47,8 @@ VERBS = {
     "hand_over",
     "control",
     "alert",
+    "record",
+    "records",
 }
 """… a service that grew, split by what it does, …"""
 SPECIAL = {

@@ -20,6 +20,8 @@ from core.oversight.models import Bar, Dossier, Figures
 from core.payments.models import payments
 from core.payments.rules import SETTLED
 from core.payments.service import Payments
+from core.presets.models import Preset
+from core.presets.service import Presets
 from core.resources.models import State as ResourceState
 from core.resources.models import resources
 from core.users.errors import UserNotFound
@@ -108,6 +110,12 @@ class Oversight:
         await Users(self._connection, self._now).freeze(user.id, False)
         await self._tell(user, "unbanned", reason)
         return user
+
+    async def take_down(self, admin: User, preset: str, reason: str) -> Preset:
+        """Takes a preset off the list for good; nothing is earned by it any more. Raises PresetNotFound, ReasonNeeded."""
+        found = await Presets(self._connection, self._now).freeze(preset)
+        await Acts(self._connection, self._now).record(admin.id, "freeze_preset", f"preset:{found.name}", reason, author=found.author_id)
+        return found
 
     async def figures(self, since: int) -> Figures:
         """The market since a moment."""

@@ -43,4 +43,10 @@ async def test_an_admin_looks_up(served: Served) -> None:
         page = (await olga.get(f"/admin/users/{found['id']}/transactions", params={"limit": 1})).json()
         assert page["data"][0]["kind"] == "grant"
         assert (await olga.get("/admin/users/999/transactions")).status_code == 404
+        whole = (await olga.get("/admin/transactions", params={"limit": 100})).json()["data"]
+        mine = [each for each in whole if each["account"] == f"user:{found['id']}:wallet"]
+        first = (await olga.get("/admin/transactions", params={"limit": 1, "account": mine[0]["account"]})).json()
+        rest = (await olga.get(first["next"])).json() if first["next"] else {"data": []}
+        assert [*first["data"], *rest["data"]][:2] == mine[:2]
+        assert first["data"][0]["amount"] == page["data"][0]["amount"]
         assert (await olga.get("/admin/statistics", params={"period": "week"})).json()["delivered"] == 0

@@ -151,9 +151,8 @@ async def on_freeze(context: Context) -> Reply:
 @action("frozen_preset", admin=True)
 async def on_frozen(context: Context) -> Reply:
     """Takes it off the list for good; nothing is earned by it any more."""
-    found = await context.work.presets.freeze(next(iter(context.words), ""))
-    reason = context.event.answers.get("reason", "")
-    await context.work.acts.record(context.user.id, "freeze_preset", f"preset:{found.name}", reason, author=found.author_id)
+    name, reason = next(iter(context.words), ""), context.event.answers.get("reason", "")
+    found = await context.work.oversight.take_down(context.user, name, reason)
     return Reply(Text("preset.frozen", {"name": found.name}), private=True)
 
 
