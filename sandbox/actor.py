@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.world import World
 
-SECONDS = 30.0
+SECONDS = 6.0
 """How long an answer may take."""
 Message = dict[str, Any]
 
@@ -22,23 +22,29 @@ class Actor:
         self.id = person
         self.chat: str = self.hands.private_chat(person)
         self._seen: set[str] = set()
+        self._asked_singly = self.telegram
 
-    async def says(self, text: str, *words: str, chat: str = "") -> Message:
-        """Types a line ("/imagine a fox") and reads what has `words`."""
+    async def says(self, text: str, *words: str, chat: str = "") -> None:
+        """Types a line ("/imagine a fox") and, where some are given, reads what has `words`."""
         self._look(chat)
+        declared = {each["name"] for each in self.hands.commands()} if not self.telegram else set()
+        self._asked_singly = text.removeprefix("/").split()[0] not in declared
         await self.hands.say(self.id, chat or self.chat, text)
-        return await self.reads(*words, chat=chat)
+        if words:
+            await self.reads(*words, chat=chat)
 
     async def presses(self, action: str, *words: str, chat: str = "") -> Message:
         """Presses the newest button whose action is or begins with `action`, and reads what has `words`; without words, what stands there."""
         found = await self.hands.wait_for(self.id, chat or self.chat, lambda message: _action(message, action) is not None, SECONDS)
         self._look(chat)
+        self._asked_singly = self.telegram
         await self.hands.press(self.id, chat or self.chat, found["id"], _action(found, action))
         return await self.reads(*words, chat=chat) if words else found
 
     async def fills(self, answers: Mapping[str, str], *words: str, chat: str = "") -> Message:
-        """Answers a form: in Discord all of it at once, in Telegram question by question in the private chat; and reads what has `words`."""
-        if not self.telegram:
+        """Answers a form, and reads what has `words`. Telegram, and Discord after a command that is not declared there, ask in the private
+        chat, question by question, and answer there; else Discord shows all of it at once and answers in `chat`."""
+        if not self._asked_singly:
             modal = await self.hands.wait_for_modal(self.id, SECONDS)
             self._look(chat)
             await self.hands.submit(self.id, modal["id"], dict(answers))
@@ -47,7 +53,7 @@ class Actor:
             await self.reads(f"{number}/{len(answers)}")
             self._look(chat)
             await self.hands.say(self.id, self.chat, answer)
-        return await self.reads(*words, chat=chat)
+        return await self.reads(*words)
 
     async def reads(self, *words: str, chat: str = "", picture: bool = False) -> Message:
         """The newest message of the bot that has all of `words`, and a picture if that is wanted. Raises TimeoutError."""

@@ -61,7 +61,7 @@ async def played(platform: str, language: str, folder: Path, database_url: str, 
     club = str(world.telegram.add_group("Club", everybody, [keeper]).id) if platform == "telegram" else IMAGINE
     settings = demo.settings_for(world, folder).model_copy(
         update={
-            "database_url": database_url, "redis_url": SecretStr(redis_url), "admins": f"{platform}:{numbers['chief']}",
+            "database_url": database_url, "redis_url": redis_url, "admins": f"{platform}:{numbers['chief']}",
             "vault_keys": SecretStr(new_key("k1")), "jwt_secret": SecretStr(new_key("j1")), "events_per_minute": 1000,
         }
     )  # fmt: skip

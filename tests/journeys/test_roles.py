@@ -80,10 +80,7 @@ async def creator_buys_and_imagines(stage: Played, words: dict[str, str]) -> Non
 async def contributor_publishes(stage: Played, words: dict[str, str]) -> None:
     """A preset that somebody else uses."""
     author, creator = stage.people["author"], stage.people["creator"]
-    if author.telegram:
-        await author.says("/preset publish")
-    else:
-        await author.hands.say(author.id, author.chat, "/preset publish")
+    await author.says("/preset publish")
     await author.fills(PRESET, words["published"])
     await author.says("/earnings", f"{words['pending']}0 ")
     await creator.says("/imagine a wolf --preset neon-night" if creator.telegram else "/imagine a wolf preset:neon-night")
@@ -95,6 +92,7 @@ async def contributor_publishes(stage: Played, words: dict[str, str]) -> None:
 async def community_admin_keeps_a_pool(stage: Played, words: dict[str, str]) -> None:
     """Members are refused what is the keeper's; the pool pays within its rules, and nothing once it is stopped."""
     keeper, creator, guest, club = stage.people["keeper"], stage.people["creator"], stage.people["guest"], stage.club
+    await keeper.says("/start", words["welcome"])
     await keeper.says("/pool", words["pool"], chat=club)
     await creator.presses("give 10", words["gave"], chat=club)
     await guest.says("/imagine a lighthouse", chat=club)
@@ -112,6 +110,7 @@ async def platform_admin_decides(stage: Played, words: dict[str, str]) -> None:
     """A dispute, a grant, a ban and back, figures and the proof; nobody else may."""
     chief, creator, guest = stage.people["chief"], stage.people["creator"], stage.people["guest"]
     await creator.says("/audit", words["admins only"])
+    await chief.says("/balance", f"{words['wallet']}<b>0</b>")  # whom the operator named by number reads their own language
     await creator.says("/dispute", words["which picture"])
     await creator.presses("report 1", words["what is wrong"])
     await creator.presses("dispute 1 wrong_result", words["dispute is open"])
