@@ -5,7 +5,7 @@ from typing import Any
 
 from sandbox.world import World
 
-SECONDS = 6.0
+SECONDS = 30.0
 """How long an answer may take."""
 Message = dict[str, Any]
 

@@ -34,6 +34,11 @@ class Played:
     people: dict[str, Actor]
     club: str
 
+    @property
+    def aside(self) -> str:
+        """Where somebody reads what is for them alone, of what they said in the club: in private, or there, where only they see it."""
+        return "" if self.platform == "telegram" else self.club
+
     async def page(self, url: str, **form: str) -> tuple[int, str]:
         """What a browser gets for a link, or for a form that is sent to it."""
         async with aiohttp.ClientSession() as browser:

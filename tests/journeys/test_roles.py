@@ -100,8 +100,10 @@ async def community_admin_keeps_a_pool(stage: Played, words: dict[str, str]) -> 
     await keeper.says("/pool", words["pool"], "5.5", chat=club)
     await keeper.presses("pool_rules", chat=club)
     rules = {"request_cap": "4", "member_cap": "-", "day_cap": "-", "models": "-", "quiet": "-"}
-    await keeper.fills(rules, words["at most four"], chat=club)
-    await guest.says("/imagine a castle", words["pool refuses"], chat=club)
+    await keeper.fills(rules, words["at most four"], chat=stage.aside)
+    await guest.says("/start", words["welcome"])
+    await guest.says("/imagine a castle", chat=club)
+    await guest.reads(words["pool refuses"], chat=stage.aside)
     await keeper.presses("pool_switch", words["stopped"], chat=club)
     await creator.says("/balance", f"{words['wallet']}<b>81</b>")
 
