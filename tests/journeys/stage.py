@@ -19,8 +19,8 @@ from sandbox.discord_state import IMAGINE
 from sandbox.world import World
 from tests.fleet import Fleet
 
-PEOPLE = ("miner", "creator", "author", "keeper", "chief", "guest")
-"""A miner; a creator; a contributor; who administers the group; who administers the platform; and a member of the group."""
+PEOPLE = ("miner", "creator", "author", "keeper", "chief", "deputy", "guest")
+"""A miner; a creator; a contributor; who administers the group; two who administer the platform; and a member of the group."""
 LANGUAGES = {"telegram": {"en": "en", "zh": "zh-hans"}, "discord": {"en": "en-US", "zh": "zh-CN"}}
 
 
@@ -66,7 +66,7 @@ async def played(platform: str, language: str, folder: Path, database_url: str, 
     club = str(world.telegram.add_group("Club", everybody, [keeper]).id) if platform == "telegram" else IMAGINE
     settings = demo.settings_for(world, folder).model_copy(
         update={
-            "database_url": database_url, "redis_url": redis_url, "admins": f"{platform}:{numbers['chief']}",
+            "database_url": database_url, "redis_url": redis_url, "admins": ",".join(f"{platform}:{numbers[name]}" for name in ("chief", "deputy")),
             "vault_keys": SecretStr(new_key("k1")), "jwt_secret": SecretStr(new_key("j1")), "events_per_minute": 1000,
         }
     )  # fmt: skip

@@ -110,7 +110,7 @@ async def community_admin_keeps_a_pool(stage: Played, words: dict[str, str]) -> 
 
 async def platform_admin_decides(stage: Played, words: dict[str, str]) -> None:
     """A dispute, a grant, a ban and back, figures and the proof; nobody else may."""
-    chief, creator, guest = stage.people["chief"], stage.people["creator"], stage.people["guest"]
+    chief, deputy, creator, guest = (stage.people[name] for name in ("chief", "deputy", "creator", "guest"))
     await creator.says("/audit", words["admins only"])
     await chief.says("/balance", f"{words['wallet']}<b>0</b>")  # whom the operator named by number reads their own language
     await creator.says("/dispute", words["which picture"])
@@ -131,9 +131,10 @@ async def platform_admin_decides(stage: Played, words: dict[str, str]) -> None:
     await chief.says(f"/unban {stage.platform}:{guest.id}")
     await chief.fills({"reason": "A mistake."}, "A mistake.")
     await guest.reads(words["open again"], "A mistake.")
-    await chief.says("/stats", words["figures"])
-    await chief.reads(words["chart"], picture=True)
-    await chief.says("/audit", words["books agree"])
+    await deputy.says("/start", words["again"])
+    await deputy.says("/stats", words["figures"])
+    await deputy.reads(words["chart"], picture=True)
+    await deputy.says("/audit", words["books agree"])
 
 
 async def the_books_agree(stage: Played) -> None:
