@@ -42,9 +42,9 @@ class Watching(StabilitySandbox):
         job = await super().read(request, account)
         self.received[job.prompt] = request["arrived"]
 
-        def paint(filtered: bool) -> tuple[bytes, dict[str, str]]:
+        def paint(trouble: str) -> tuple[bytes, dict[str, str]]:
             try:
-                return job.paint(filtered)
+                return job.paint(trouble)
             finally:
                 self.answered[job.prompt] = time.monotonic()
 

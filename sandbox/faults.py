@@ -20,6 +20,7 @@ MODES: Mapping[str, str] = {
     "rate_limited": "rate_limited",
     "empty": "empty",
     "filter": "filtered",
+    "blank": "blank",
 }
 """What a provider can be told to do -> the `fail_kind` of all its calls."""
 DEFAULT_SECONDS = {"slow": 8.0, "rate_limited": 20.0}

@@ -18,9 +18,10 @@ DEMO_CREDITS = 1_000
 MAX_TEXT = 100_000
 
 ERRORS = ("server", "unavailable", "rate_limited", "empty", "unauthorized", "moderated", "unverified", "model_missing")
-KINDS = (*ERRORS, "filtered", "hang", "cut", "garbage")
-"""What `fail_kind` can be: an error of that class (500, 503, 429 with retry-after, no credit left, 401, …), a filtered picture, no answer
-at all, half a picture and a broken connection, or 200 with bytes that are no picture. `filtered`, `cut`, `garbage` take the money."""
+KINDS = (*ERRORS, "filtered", "blank", "hang", "cut", "garbage")
+"""What `fail_kind` can be: an error of that class (500, 503, 429 with retry-after, no credit left, 401, …), a filtered picture, one on
+which nothing is, no answer at all, half a picture and a broken connection, or 200 with bytes that are no picture. `filtered`, `blank`, `cut`
+and `garbage` take the money."""
 
 
 class Refused(Exception):
@@ -73,11 +74,11 @@ class Account:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make. `paint(filtered)` returns the body and its headers; it is called in a thread."""
+    """One picture to make. `paint(trouble)` returns the body and its headers; it is called in a thread. `trouble`: "", "filtered", "blank"."""
 
     prompt: str
     price: Decimal
-    paint: Callable[[bool], tuple[bytes, dict[str, str]]]
+    paint: Callable[[str], tuple[bytes, dict[str, str]]]
 
 
 class ImageApi:
@@ -233,7 +234,8 @@ class ImageApi:
         if account.credits < job.price:
             raise Refused("empty")
         account.credits -= job.price
-        body, headers = await asyncio.to_thread(job.paint, kind == "filtered" or "filtered" in words)
+        trouble = kind if kind in ("filtered", "blank") else "filtered" if "filtered" in words else ""
+        body, headers = await asyncio.to_thread(job.paint, trouble)
         async with self._news:
             self.pictures += 1
             account.pictures += 1

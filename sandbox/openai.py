@@ -163,10 +163,10 @@ class OpenAISandbox(ImageApi):
         price = details["text_tokens"] * CENTS_PER_TOKEN["text"] + details["image_tokens"] * CENTS_PER_TOKEN["image"]
         price += usage["output_tokens"] * CENTS_PER_TOKEN["out"]
 
-        def paint(filtered: bool) -> tuple[bytes, dict[str, str]]:
-            if filtered:
+        def paint(trouble: str) -> tuple[bytes, dict[str, str]]:
+            if trouble == "filtered":
                 raise Refused("moderated_output")
-            data = [{"b64_json": base64.b64encode(self._paint(order)).decode()} for _ in range(order.count)]
+            data = [{"b64_json": base64.b64encode(self._paint(order, blank=trouble == "blank")).decode()} for _ in range(order.count)]
             size, quality = f"{order.width}x{order.height}", "medium" if order.quality == "auto" else order.quality
             body = {"created": int(time.time()), "background": "opaque", "output_format": order.kind, "quality": quality, "size": size}
             headers = {"Content-Type": "application/json", "x-request-id": f"req_{self.new_id()}"}
@@ -174,11 +174,12 @@ class OpenAISandbox(ImageApi):
 
         return Job(order.prompt, price, paint)
 
-    def _paint(self, order: _Order) -> bytes:
+    def _paint(self, order: _Order, *, blank: bool) -> bytes:
         shrink = 8 if self.draft else 1
         drawn = pictures.draw(order.prompt, self.dice.getrandbits(32), order.width // shrink, order.height // shrink)
         if order.sources:
             drawn = pictures.blend(order.sources[0], drawn, 0.6)
+        drawn = pictures.blank(drawn) if blank else drawn
         return drawn if order.kind == "png" else pictures.encode(pictures.decode(drawn), order.kind)
 
     def refusal(self, refused: Refused) -> web.Response:

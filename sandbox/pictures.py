@@ -60,6 +60,11 @@ def blur(data: bytes) -> bytes:
     return encode(small.filter(ImageFilter.GaussianBlur(1.5)).resize(picture.size, Image.Resampling.BILINEAR))
 
 
+def blank(data: bytes) -> bytes:
+    """A white PNG of the size of a picture: what a broken model gives back."""
+    return encode(Image.new("RGB", size(data), "white"))
+
+
 def upscale(data: bytes, factor: float, kind: str = "png") -> bytes:
     """The picture with sides `factor` times as long, sharpened a little."""
     picture = decode(data)

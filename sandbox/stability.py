@@ -144,10 +144,10 @@ class StabilitySandbox(ImageApi):
         width, height = (max(64, round(side * scale / 16) * 16) for side in SIZES[ratio])
         seed = seed or self.dice.randint(1, MAX_SEED)
 
-        def paint(filtered: bool) -> tuple[bytes, dict[str, str]]:
+        def paint(trouble: str) -> tuple[bytes, dict[str, str]]:
             drawn = pictures.draw(prompt, seed, width, height, style)
             drawn = pictures.blend(picture.data, drawn, strength) if picture else drawn
-            return self._success(drawn, kind, filtered, seed, accept)
+            return self._success(drawn, kind, trouble, seed, accept)
 
         return Job(prompt, Decimal(price), paint)
 
@@ -162,15 +162,15 @@ class StabilitySandbox(ImageApi):
             raise Refused("bad_request", "image: required")
         factor = 4.0 if path == "upscale/fast" else max(1.0, math.sqrt(4_000_000 / (picture.width * picture.height)))
 
-        def paint(filtered: bool) -> tuple[bytes, dict[str, str]]:
-            return self._success(pictures.upscale(picture.data, 1.0 if self.draft else factor), kind, filtered, seed, accept)
+        def paint(trouble: str) -> tuple[bytes, dict[str, str]]:
+            return self._success(pictures.upscale(picture.data, 1.0 if self.draft else factor), kind, trouble, seed, accept)
 
         return Job(prompt, Decimal(form.endpoint.price), paint)
 
-    def _success(self, png: bytes, kind: str, filtered: bool, seed: int, accept: str) -> tuple[bytes, dict[str, str]]:
-        data = pictures.blur(png) if filtered else png
+    def _success(self, png: bytes, kind: str, trouble: str, seed: int, accept: str) -> tuple[bytes, dict[str, str]]:
+        data = {"filtered": pictures.blur, "blank": pictures.blank}[trouble](png) if trouble else png
         data = data if kind == "png" else pictures.encode(pictures.decode(data), kind)
-        reason = "CONTENT_FILTERED" if filtered else "SUCCESS"
+        reason = "CONTENT_FILTERED" if trouble == "filtered" else "SUCCESS"
         if accept == "application/json":
             body = {"image": base64.b64encode(data).decode(), "finish_reason": reason, "seed": seed}
             return json.dumps(body).encode(), {"Content-Type": "application/json", "x-request-id": self.new_id()}

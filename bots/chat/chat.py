@@ -52,6 +52,8 @@ FIRST_WORD = 10 * SECOND
 """How long whoever handled an event has to say its answer itself, before delivery does."""
 EDIT_AFTER = 2 * SECOND
 """When the message about a new generation is first edited, if nothing changes before."""
+NO_KEYS = frozenset({"discord"})
+"""Platforms that forbid bots to ask for keys in messages and forms: there only the secure form takes them."""
 KEY = re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{16,}")
 """What a pasted provider key looks like, wherever it is pasted."""
 
@@ -153,7 +155,7 @@ class Chat:
     ) -> Answer:
         if reply is None:
             return Answer()
-        if reply.form is not None and event.platform not in forms.MODALS:
+        if reply.form is not None and not event.opens_forms:
             reply = await forms.begin(self.app.hints, event, reply.form)
         if reply.form is not None:
             return Answer(questions=questions(self.words, reply.form, locale), private=True)
@@ -188,7 +190,7 @@ class Chat:
     async def _key_pasted(self, event: Event, user: User) -> Reply:
         """A key in a private Telegram chat goes into escrow, if one was asked for; anywhere else it is deleted if possible, and refused."""
         found = KEY.search(event.text)
-        if not event.place.private or event.platform in forms.MODALS or found is None:
+        if not event.place.private or event.platform in NO_KEYS or found is None:
             return Reply(Text("key.never_here"), private=True, delete_event=True)
         async with self.app.read() as work:
             waiting = [each for each in await work.resources.list_of(user.id) if each.state is State.DRAFT]
@@ -204,7 +206,8 @@ class Chat:
     async def _resolve(self, event: Event) -> User:
         async with self.app.read() as work:
             known = await work.users.find(event.platform, event.person.id)
-        if known is not None:
+        met = known is not None and (known.name != event.person.id or event.person.language is None)
+        if known is not None and (met or event.person.name == event.person.id):
             return known
         locale = locale_of(event.person.language)
         identity = Identity(event.platform, event.person.id, event.person.name, event.private_chat, locale)

@@ -8,7 +8,6 @@ from bots.chat.types import Button, Event, Form, Place, Reply
 from core.hints import Hints
 from core.words import Text
 
-MODALS = frozenset({"discord"})
 SECONDS = 15 * 60
 """How long a half-filled form waits for its next answer."""
 

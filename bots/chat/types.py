@@ -52,7 +52,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Questions that we ask; at most five. Discord shows a modal, Telegram asks one after the other.
+    """Questions that we ask; at most five. Discord answers a slash command or a press with a modal; elsewhere one is asked after the other.
 
     The answers come back as one Event with `action` = the form's action and `answers`. A modal can only be opened as the answer to a
     press or a command, so a Form stands alone in its Reply.
@@ -125,7 +125,8 @@ class Event:
 
     Exactly one of: `command` (a slash command with its raw `argument` text, or structured `options`), `action` (a button or a sent form
     with `answers`), or plain `text`. `attachment` is a picture the person sent with it (fetched by the adapter, at most
-    MAX_ATTACHMENT_BYTES). `message` is the platform's id of the message that was said or pressed.
+    MAX_ATTACHMENT_BYTES). `message` is the platform's id of the message that was said or pressed. `opens_forms`: the answer may be a form
+    that the platform shows as a whole; else its questions are asked one after the other.
     """
 
     id: str
@@ -140,6 +141,7 @@ class Event:
     text: str = field(default="", repr=False)  # may be a pasted key
     attachment: bytes | None = field(default=None, repr=False)
     message: str | None = None
+    opens_forms: bool = False
 
     @property
     def asks_admin(self) -> bool:

@@ -38,11 +38,12 @@ async def from_interaction(interaction: Interaction, prefixes: tuple[str, ...]) 
     if interaction.type is discord.InteractionType.application_command:
         options, files = _options(data)
         attachment = await _fetch(interaction.client, files, prefixes)
-        return Event(event_id, "discord", person, place, command=str(data["name"]), options=options, attachment=attachment)
+        return Event(event_id, "discord", person, place, command=str(data["name"]), options=options, attachment=attachment, opens_forms=True)
     sent_form = interaction.type is discord.InteractionType.modal_submit
     answers = _answers(data["components"]) if sent_form else {}
     pressed = None if interaction.message is None else str(interaction.message.id)
-    return Event(event_id, "discord", person, place, action=str(data["custom_id"]), answers=answers, message=pressed)
+    action = str(data["custom_id"])
+    return Event(event_id, "discord", person, place, action=action, answers=answers, message=pressed, opens_forms=not sent_form)
 
 
 def typing_event(interaction: Interaction) -> tuple[Event, str, str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import insert, literal_column, select, update
@@ -34,10 +35,14 @@ class Users:
         return _user(row) if row else None
 
     async def resolve(self, identity: Identity) -> User:
-        """The user behind an identity; a new one when it was never seen. Two first messages at once make one user."""
+        """The user behind an identity; a new one when it was never seen. Two first messages at once make one user.
+
+        Whom an operator named by number alone gets name and language at their first word.
+        """
         known = await self.find(identity.platform, identity.external_id)
         if known is not None:
-            return known
+            numbered = known.name == identity.external_id != identity.name
+            return await self._meet(known, identity) if numbered else known
         name = identity.name.strip()[:MAX_NAME] or identity.external_id[:MAX_NAME]
         row = insert(users).values(name=name, locale=identity.locale, roles=int(Role.CREATOR), created_at=self._now).returning(*_USER)
         user = _user((await self._connection.execute(row)).one())
@@ -50,6 +55,11 @@ class Users:
         winner = await self.find(identity.platform, identity.external_id)
         assert winner is not None
         return winner
+
+    async def _meet(self, known: User, identity: Identity) -> User:
+        name = identity.name.strip()[:MAX_NAME] or known.name
+        await self._connection.execute(update(users).where(users.c.id == known.id).values(name=name, locale=identity.locale))
+        return replace(known, name=name, locale=identity.locale)
 
     async def get(self, user_id: int) -> User:
         """Raises UserNotFound."""

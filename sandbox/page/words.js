@@ -58,6 +58,7 @@ const WORDS = {
   rate_limited: ["rate limited (429)", "限流（429）"],
   empty: ["out of credit", "余额不足"],
   filter: ["filtering every picture", "过滤所有图片"],
+  blank: ["giving empty pictures", "返回空白图片"],
   other: ["switched elsewhere", "由别处设置"],
   latency: ["Seconds until it answers", "响应前等待的秒数"],
   retryAfter: ["Retry-After, seconds", "Retry-After（秒）"],

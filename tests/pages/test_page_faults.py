@@ -74,6 +74,7 @@ async def test_stability_does_what_the_panel_says(page: Page, world: World, bot:
         "rate_limited": (429, "20", "rate_limit_exceeded"),
         "empty": (402, "", "payment_required"),
         "filter": (200, "", "CONTENT_FILTERED"),
+        "blank": (200, "", "SUCCESS"),
         "normal": (200, "", "SUCCESS"),
     }
     for mode, answer in expected.items():
@@ -89,6 +90,7 @@ async def test_openai_does_what_the_panel_says(page: Page, world: World, bot: ai
         "rate_limited": (429, "20", "rate_limit_exceeded"),
         "empty": (429, "", "insufficient_quota"),
         "filter": (400, "", "moderation_blocked"),
+        "blank": (200, "", "SUCCESS"),
         "normal": (200, "", "SUCCESS"),
     }
     for mode, answer in expected.items():
