@@ -47,7 +47,7 @@ class DisputeShown(Shown):
     state: State
     reason: str = Field(description="Of the verdict; `blank`, `duplicate` or `wrong_size` where it was clear by rule.")
     amount: Credits | None = Field(description="What went back, or was given as goodwill.")
-    proposed: State | None = Field(description="A verdict that another admin has to confirm.")
+    proposed: State | None = Field(description="A verdict that another admin has to confirm; for admins alone.")
     created_at: When
     decided_at: When | None
 
@@ -94,7 +94,7 @@ async def list_open(
     async with core_of(request).read() as work:
         found = await work.disputes.waiting(limit + 1, after)
     more = f"/admin/disputes?limit={limit}&after={found[limit - 1].id}" if len(found) > limit else None
-    return Page(data=[_shown(each) for each in found[:limit]], next=more)
+    return Page(data=[_shown(each, admin=True) for each in found[:limit]], next=more)
 
 
 @router.post(
@@ -112,7 +112,7 @@ async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked,
 
     async def act() -> Answer:
         decided = await app.run(lambda work: _decide(work.disputes))
-        return Answer(200, _shown(decided).model_dump_json().encode())
+        return Answer(200, _shown(decided, admin=True).model_dump_json().encode())
 
     async def _decide(disputes: Disputes) -> Dispute:
         admin, reason = caller.user, asked.reason
@@ -128,10 +128,10 @@ async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked,
     return done.response(replayed=replayed)
 
 
-def _shown(dispute: Dispute) -> DisputeShown:
+def _shown(dispute: Dispute, *, admin: bool = False) -> DisputeShown:
     return DisputeShown(
         id=dispute.id, generation=dispute.generation_id, kind=dispute.kind, state=dispute.state, reason=dispute.reason,
-        amount=None if dispute.amount is None else format_credits(dispute.amount), proposed=dispute.proposed,
+        amount=None if dispute.amount is None else format_credits(dispute.amount), proposed=dispute.proposed if admin else None,
         created_at=moment(dispute.created_at),
         decided_at=moment_or_none(dispute.decided_at),
     )  # fmt: skip

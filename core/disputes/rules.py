@@ -86,25 +86,26 @@ def clear(evidence: Mapping[str, Any]) -> str | None:
 
     >>> clear({"varies": 0.2, "fits": True}), clear({"varies": 40, "fits": False}), clear({"varies": 40, "fits": None})
     ('blank', 'wrong_size', None)
-    >>> clear({"varies": 40, "fits": True, "copy_of": 3})
-    'duplicate'
+    >>> clear({"varies": 40, "fits": True, "copied": True}), clear({"varies": 40, "fits": True, "copy_of": 3, "copied": False})
+    ('duplicate', None)
     """
     if evidence.get("varies", 255) < FLAT:
         return "blank"
-    if evidence.get("copy_of") is not None:
+    if evidence.get("copied"):
         return "duplicate"
     return "wrong_size" if evidence.get("fits") is False else None
 
 
 def is_copy(mine: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
-    """Whether a picture whose bytes are those of an `earlier` one should not have been: it was asked for otherwise, or by somebody else.
+    """Whether it is clear that a picture with the very bytes of an `earlier` one should not have them: it was drawn from words alone, its
+    seed was left to the provider, and the earlier one was made for another prompt or another user.
 
-    The same wish of one user may well give the same picture; so may that of two users where both chose the seed.
+    All else may well give the same picture, also on purpose: a seed that was chosen with words that mean the same to a model, or a picture
+    that is sent and enlarged twice. People decide about it.
     """
-    if any(mine[name] != earlier[name] for name in ("operation", "prompt", "source_blob")):
-        return True
-    same_seed = mine["parameters"] == earlier["parameters"] and json.loads(mine["parameters"]).get("seed") is not None
-    return mine["user_id"] != earlier["user_id"] and not same_seed
+    if mine["operation"] != "generate" or json.loads(mine["parameters"]).get("seed") is not None:
+        return False
+    return bool(mine["prompt"] != earlier["prompt"] or mine["user_id"] != earlier["user_id"])
 
 
 def moved(verdict: State, paid: int, amount: int) -> int:

@@ -131,7 +131,7 @@ class Disputes:
         row = await self._lock(found.generation_id)
         assert row is not None
         here = (disputes.c.id == dispute_id) & (disputes.c.state == State.OPEN) & disputes.c.inspected_at.is_(None)
-        bundle = evidence | await self._story(found.generation_id) | {"copy_of": await self._copy_of(found.generation_id)}
+        bundle = evidence | await self._story(found.generation_id) | await self._copy(found.generation_id)
         values = {"evidence": json.dumps(bundle), "inspected_at": self._now}
         if (await self._connection.execute(update(disputes).where(here).values(**values))).rowcount != 1:
             return await self.get(dispute_id)
@@ -300,10 +300,10 @@ class Disputes:
         if (resource := await self._connection.scalar(maker)) is not None:
             await Resources(self._connection, self._now).lose(resource)
 
-    async def _copy_of(self, generation_id: int) -> int | None:
-        """The number of an earlier picture whose very bytes it has, where it should have its own."""
+    async def _copy(self, generation_id: int) -> dict[str, Any]:
+        """`copy_of`: the number of an earlier picture whose very bytes it has; `copied`: whether it clearly should have its own."""
         mine, earlier = generations.alias("mine"), generations.alias("earlier")
-        wanted = ("id", "user_id", "operation", "prompt", "parameters", "source_blob")
+        wanted = ("id", "user_id", "operation", "prompt", "parameters")
         own = (
             (await self._connection.execute(select(*(mine.c[name] for name in wanted)).where(mine.c.id == generation_id))).mappings().one()
         )
@@ -312,8 +312,9 @@ class Disputes:
             .join(mine, (mine.c.digest == earlier.c.digest) & (mine.c.id != earlier.c.id) & (earlier.c.finished_at <= mine.c.finished_at))
             .where(mine.c.id == generation_id)
         )
-        rows = (await self._connection.execute(query.order_by(earlier.c.id).limit(COPIES))).mappings()
-        return next((row["id"] for row in rows if is_copy(dict(own), dict(row))), None)
+        rows = (await self._connection.execute(query.order_by(earlier.c.id).limit(COPIES))).mappings().all()
+        copied = next((row["id"] for row in rows if is_copy(dict(own), dict(row))), None)
+        return {"copy_of": copied or next((row["id"] for row in rows), None), "copied": copied is not None}
 
     async def _check_limit(self, user: User, most: int) -> None:
         """Whoever had more than `most` rejected lately opens one in a day. Locks the user, so that of many at once one counts."""

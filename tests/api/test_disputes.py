@@ -25,6 +25,11 @@ async def test_from_the_picture_to_the_verdict(served: Served) -> None:
         path = f"/admin/disputes/{dispute}/resolve"
         assert (await creator.post(path, json={"verdict": "refund", "reason": "mine"})).status_code == 403
         assert (await olga.post(path, json={"verdict": "part", "reason": "half"})).status_code == 409
+        served.app.settings.verdict_confirm_above = 1
+        proposed = await olga.post(path, json={"verdict": "goodwill", "amount": "2", "reason": "sorry"})
+        assert (proposed.json()["state"], proposed.json()["proposed"]) == ("open", "compensated")
+        assert (await creator.get(f"/disputes/{dispute}")).json()["proposed"] is None, "nothing that may not come true"
+        served.app.settings.verdict_confirm_above = 2
         decided = await olga.post(path, json={"verdict": "part", "amount": "2", "reason": "half of it"})
         assert (decided.json()["state"], decided.json()["amount"]) == ("partly", "2")
         assert (await olga.post(path, json={"verdict": "refund", "reason": "more"})).status_code == 409

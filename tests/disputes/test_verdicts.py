@@ -75,7 +75,7 @@ async def test_the_bytes_of_an_earlier_picture(stage: Stage, whose: str) -> None
     dispute = await inspected(stage, await opened(stage, await made(stage, "second")))
     assert dispute.evidence is not None
     if whose == "the same wish":
-        assert (dispute.state, dispute.evidence["copy_of"]) == (State.OPEN, None)
+        assert (dispute.state, dispute.evidence["copy_of"]) == (State.OPEN, first.id), "seen, and people's to decide"
         return
     assert (dispute.state, dispute.reason, dispute.evidence["copy_of"]) == (State.REFUNDED, "duplicate", first.id)
     original = await inspected(stage, await stage.app.run(lambda work: work.disputes.open(first.id, user or stage.creator, Kind.OTHER)))
@@ -83,12 +83,11 @@ async def test_the_bytes_of_an_earlier_picture(stage: Stage, whose: str) -> None
 
 
 def test_what_is_a_copy() -> None:
-    wish = {"user_id": 1, "operation": "generate", "prompt": "a cat", "source_blob": None, "parameters": '{"seed": 7}'}
-    by_chance = wish | {"parameters": '{"seed": null}'}
-    assert not is_copy(wish, wish | {"user_id": 2}), "both chose the seed"
-    assert is_copy(by_chance, by_chance | {"user_id": 2})
-    assert not is_copy(by_chance, wish)
-    assert is_copy(wish | {"operation": "upscale"}, wish)
+    wish = {"user_id": 1, "operation": "generate", "prompt": "a cat", "parameters": '{"seed": null}'}
+    others = (wish | {"user_id": 2}, wish | {"prompt": "a dog"})
+    assert [is_copy(wish, each) for each in (*others, wish)] == [True, True, False]
+    for change in ({"parameters": '{"seed": 7}'}, {"operation": "upscale"}, {"operation": "edit"}):
+        assert not any(is_copy(wish | change, each | change) for each in others), "whoever wants the same bytes twice gets them"
 
 
 async def test_a_second_admin_confirms_what_is_large(stage: Stage) -> None:
