@@ -112,7 +112,7 @@ def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Of
         cool_until=health.cool_until,
         free_slots=min(1 if _on_trial(resource, now) else limits.max_concurrency, limits.strike_limit - resource.strikes)
         - resource.in_flight,
-        strikes=resource.strikes,
+        wary=2 * resource.strikes >= limits.strike_limit,
         minute_left=limits.per_minute - started,
         budget_left=min(resource.day_left, resource.month_left),
         open_now=is_open(limits, now),

@@ -9,9 +9,8 @@ in milli-credits,
 where the wait is that for the next slot or start of a resource that is full; a generation may be told to wait for it. Offers that
 cost nearly the same take turns, and a bounded share of the choices is spent on exploring, so that new resources get work, resources
 that failed get their trial, and no miner starves.
-
-A batch is decided at once: every choice takes its slot, its start and its price out of the batch's own copy of the
-limits, so that a batch cannot overshoot what one resource allows.
+A batch is decided at once: every choice takes its slot, its start and its price out of the batch's own copy of the limits, so that a
+batch cannot overshoot what one resource allows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +38,8 @@ class Weights:
     proven: float = 3.0  # counted tries after which a resource is new no more
     patience: float = 4.0  # explore only with a generation that has so many times the expected seconds left
     hesitation: float = 0.5  # seconds that a wait must save, for it is an estimate and the free slot is not
-    prior_failures: float = 0.2  # what is believed of a resource before it has worked: so many failures …
-    prior_tries: float = 4.0  # … in so many tries
+    prior_failures: float = 0.2  # what is believed of a resource before it has worked: so many failures in `prior_tries`
+    prior_tries: float = 4.0
     prior_latency: float = 8.0  # seconds, when no resource of the kind has ever worked
     recheck: float = 1.0  # seconds after which a limit whose end is not known is looked at again
 
@@ -87,7 +86,7 @@ class Offer:
     last_chosen: float  # absolute; 0 = never
     slot_at: float = 0.0  # absolute; when the first of its calls in flight is expected to end; 0 = none, or not known
     lost: float = 0.0  # disputes lost lately
-    strikes: int = 0  # refused prompts on it that count; what they leave of its budget is in `free_slots` already
+    wary: bool = False  # half of its budget of refused prompts is used
     minute_at: float = 0.0  # absolute; when the oldest start leaves the 60 s window; 0 = none, or not known
 
 
@@ -154,7 +153,7 @@ def eligible(job: Job, offer: Offer, now: float) -> str | None:
     """None when `offer` may serve `job` at `now`, else the first rule that forbids it, in one word.
 
     For ever: `model` (cannot serve it, or asks no price), `scope`, `tried`, `price` (its floor is above what is held).
-    For now: `listed`, `hours`, `out`, `cooling`, `strikes` (both it and the creator have some), `budget`, `minute`, `slots`.
+    For now: `listed`, `hours`, `out`, `cooling`, `strikes` (it is wary, and the creator has some), `budget`, `minute`, `slots`.
     """
     found = _cheapest_model(job.provider_models, offer)
     if found is None:
@@ -341,13 +340,11 @@ def _refusal(job: Job, room: _Room, price: int, now: float) -> str | None:
         return "listed"
     if not offer.open_now:
         return "hours"
-    if offer.health != "healthy":
-        if offer.health == "cooling":
-            if offer.cool_until > now:
-                return "cooling"
-        elif offer.health != "suspect":
-            return "out"
-    if offer.strikes and job.strikes and offer.owner != job.owner:
+    if offer.health == "cooling" and offer.cool_until > now:
+        return "cooling"
+    if offer.health not in ("healthy", "cooling", "suspect"):
+        return "out"
+    if offer.wary and job.strikes and offer.owner != job.owner:
         return "strikes"
     if price > room.budget_left:
         return "budget"

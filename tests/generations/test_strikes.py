@@ -46,7 +46,7 @@ async def test_a_users_refused_prompts_never_exceed_the_budget(database_url: str
             strikes = [work.now - STRIKE_WINDOW - 1, *[work.now] * 4]
             await work.connection.execute(update(users).where(users.c.id == stage.creator.id).values(strikes=str(strikes), barred_until=0))
         stage.provider.calls.clear()
-        await stage.lend("sk-3333333333", max_concurrency="100")  # with those that have strikes, too, nobody who has some is served
+        await stage.lend("sk-3333333333", max_concurrency="100")  # a wary one serves nobody who has strikes
         assert await work_off(Worker(stage.app, 1), Worker(other.app, 2)) == 2
         assert len(stage.provider.calls) == 2  # the other person's, and one
         assert sum([(await stage.generation(each.id)).reason == "moderated" for each in made]) == 6
@@ -72,10 +72,13 @@ async def test_a_resource_never_has_more_refused_prompts_than_its_budget(databas
         assert not breaches(await stage.audit())
 
 
-async def test_who_has_strikes_gets_no_resource_that_has_some(database_url: str, tmp_path: Path) -> None:
+async def test_who_has_strikes_gets_no_resource_that_has_used_half_of_its_budget(database_url: str, tmp_path: Path) -> None:
     async with staged(database_url, tmp_path) as stage:
-        await stage.lend(KEYS[0])
-        stage.provider.script.append(Rejected())
+        await stage.lend(KEYS[0], strike_limit="4")
+        stage.provider.script.extend([Rejected(), Rejected()])
+        (zeroth,) = await stage.submit("k0")
+        assert await work_off(Worker(stage.app, 1)) == 1
+        assert (await stage.generation(zeroth.id)).reason == "moderated"
         (first,) = await stage.submit("k1")
         assert await work_off(Worker(stage.app, 1)) == 1
         assert (
