@@ -90,7 +90,8 @@ async def _ours(
     settings = Settings(
         data_dir=folder, database_url=url.replace("+asyncpg", ""), redis_url=services.valkey("bench"), stability_api_url=provider,
         vault_keys=SecretStr(new_key("k1")), jwt_secret=SecretStr(new_key("k1")), running_per_user=1000,
-        strikes_per_user=1000, queued_per_user=100_000, resources_per_miner=20, requests_per_address=1_000_000, requests_per_user=1_000_000, log_level="error",
+        strikes_per_user=1000, queued_per_user=100_000, resources_per_miner=20,
+        requests_per_address=1_000_000, requests_per_user=1_000_000, log_level="error",
     )  # fmt: skip
     tokens = await _set_up(settings)
     async with fleet(settings, APIS) as started:

@@ -92,6 +92,7 @@ ACTIONS: dict[str, Rule] = {
     "edited {delivered}": Rule(owner="bad_prompt.empty", others="generation_not_found"),
     "vary {delivered}": MINE,
     "upscale {delivered}": MINE,
+    "cover {delivered}": Rule(owner="preset_not_found", others="generation_not_found"),  # it was made with no preset
     "cancel {waiting}": CANCEL,
     "report {delivered}": MINE,
     "dispute {delivered} other": MINE,
@@ -130,6 +131,7 @@ ACTIONS: dict[str, Rule] = {
     "pool_rules": Rule(owner="community_admins_only"),
     "pool_set": Rule(owner="community_admins_only"),
     "pool_switch": Rule(owner="community_admins_only"),
+    "pool_strict": Rule(owner="community_admins_only"),
     "pool_code": Rule(owner="community_admins_only"),
     "pay_me telegram:e1": Rule(),
     "export": OPEN,
