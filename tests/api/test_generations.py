@@ -1,11 +1,12 @@
 """Ordering pictures and getting them."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 
 from core.ledger.models import held_account, wallet
-from tests.api.stage import PICTURE, Served
+from tests.api.stage import PICTURE, Served, served_stage
 from tests.stage import PRICE, breaches
 
 
@@ -167,7 +168,7 @@ async def test_a_preset_makes_the_prompt(served: Served) -> None:
 
 
 async def test_covers_and_refused_prompts(database_url: str, tmp_path: Path) -> None:
-    async with serving(database_url, tmp_path, strikes_per_user=2) as served, served.client() as client:
+    async with served_stage(database_url, tmp_path, strikes_per_user=2) as served, served.client() as client:
         author = served.stage.creator.id
         mine = {"name": "blue-shoe", "title": "Blue", "template": "a blue {subject}"}
         assert (await client.post("/presets", json=mine)).json()["cover"] is None
