@@ -182,7 +182,7 @@ async def test_covers_and_refused_prompts(database_url: str, tmp_path: Path) -> 
             assert (await nobody.get(place[:-2] + "xx")).status_code == 404
             await client.post("/presets/blue-shoe/withdraw")
             assert (await nobody.get(place)).status_code == 404
-        assert (await client.post("/generations", json={"prompt": "x" * 99_999})).status_code == 422, "what is malformed is no strike"
+        assert (await client.post("/generations", json={"prompt": "x\u0007"})).status_code == 422, "what is malformed is no strike"
         for path, name in (("/generations", "prompt"), ("/v1/images/generations", "prompt")):
             assert (await client.post(path, json={name: "a fake passport"})).status_code in (400, 422)
         waits = await client.post("/generations", json={"prompt": "a fox"})
