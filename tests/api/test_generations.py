@@ -1,11 +1,12 @@
 """Ordering pictures and getting them."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 
 from core.ledger.models import held_account, wallet
-from tests.api.stage import PICTURE, Served
+from tests.api.stage import PICTURE, Served, served_stage
 from tests.stage import PRICE, breaches
 
 
@@ -164,3 +165,28 @@ async def test_a_preset_makes_the_prompt(served: Served) -> None:
         assert (await client.post("/presets", json=mine)).json()["fields"] == ["subject"]
         assert (await client.post("/presets", json=mine | {"options": {"image": "x"}})).status_code == 422
         assert (await client.post("/presets/neon-shoe/withdraw")).status_code == 204
+
+
+async def test_covers_and_refused_prompts(database_url: str, tmp_path: Path) -> None:
+    async with served_stage(database_url, tmp_path, strikes_per_user=2) as served, served.client() as client:
+        author = served.stage.creator.id
+        mine = {"name": "blue-shoe", "title": "Blue", "template": "a blue {subject}"}
+        assert (await client.post("/presets", json=mine)).json()["cover"] is None
+        blob = await served.app.blobs.put("covers", PICTURE, "image/jpeg")
+        await served.app.run(lambda work: work.presets.set_cover("blue-shoe", author, blob))
+        link = (await client.get("/presets/blue-shoe")).json()["cover"]
+        place = "/covers/" + link.rpartition("/")[2]
+        async with httpx.AsyncClient(base_url=served.url) as nobody:
+            shown = await nobody.get(place)
+            assert (shown.status_code, shown.content) == (200, PICTURE)
+            assert (await nobody.get(place[:-2] + "xx")).status_code == 404
+            await client.post("/presets/blue-shoe/withdraw")
+            assert (await nobody.get(place)).status_code == 404
+        assert (await client.post("/generations", json={"prompt": "x\u0007"})).status_code == 422, "what is malformed is no strike"
+        for path, name in (("/generations", "prompt"), ("/v1/images/generations", "prompt")):
+            assert (await client.post(path, json={name: "a fake passport"})).status_code in (400, 422)
+        waits = await client.post("/generations", json={"prompt": "a fox"})
+        assert waits.status_code == 429
+        assert 86_000 < int(waits.headers["Retry-After"]) <= 86_400
+        assert waits.json()["until"].endswith("Z")
+        assert waits.json()["until"] in waits.json()["detail"]

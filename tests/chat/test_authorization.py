@@ -92,6 +92,7 @@ ACTIONS: dict[str, Rule] = {
     "edited {delivered}": Rule(owner="bad_prompt.empty", others="generation_not_found"),
     "vary {delivered}": MINE,
     "upscale {delivered}": MINE,
+    "cover {delivered}": Rule(owner="preset_not_found", others="generation_not_found"),  # it was made with no preset
     "cancel {waiting}": CANCEL,
     "report {delivered}": MINE,
     "dispute {delivered} other": MINE,

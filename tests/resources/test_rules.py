@@ -15,7 +15,9 @@ from core.resources.rules import (
     COUNTED_FAULTS,
     NEXT,
     OUT_FAULTS,
+    RANGES,
     RECENT,
+    STRIKE_WINDOW,
     WAIT_DEFAULT,
     WAIT_LONGEST,
     day_and_month,
@@ -25,6 +27,7 @@ from core.resources.rules import (
     on_outcome,
     on_probe,
     read_limits,
+    strikes_of,
 )
 
 NOW = 1_790_000_000.0
@@ -36,7 +39,7 @@ HEALTHY, COOLING, SUSPECT, OUT = HealthState.HEALTHY, HealthState.COOLING, Healt
     [
         ("price_percent", "10", {"price_percent": 10}),
         ("price_percent", " 100 ", {"price_percent": 100}),
-        ("max_concurrency", "100", {"max_concurrency": 100}),
+        ("max_concurrency", "100", {"max_concurrency": 100, "strike_limit": 100}),
         ("per_minute", "1", {"per_minute": 1}),
         ("day_limit", "12.5", {"day_limit": 12_500}),
         ("day_limit", "12,5", {"day_limit": 12_500}),
@@ -128,10 +131,26 @@ def test_a_rate_limit_cools_for_as_long_as_was_said(retry_after: float | None, w
     assert shorter.cool_until == cooled.cool_until
 
 
-@pytest.mark.parametrize("fault", [Fault.MODERATED, Fault.BAD_REQUEST, Fault.MODEL_MISSING])
+@pytest.mark.parametrize("fault", [Fault.FORBIDDEN, Fault.UNCHECKED, Fault.BAD_REQUEST, Fault.MODEL_MISSING])
 def test_what_is_nobodys_fault_changes_nothing(fault: Fault) -> None:
     health = Health(successes=3.0, recent=((NOW, True),))
     assert on_outcome(health, delivered=False, fault=fault, now=NOW) == health
+
+
+def test_refused_content_is_a_strike_for_a_day_and_nothing_else() -> None:
+    health = Health(successes=3.0, recent=((NOW, True),), strikes=(NOW - STRIKE_WINDOW, NOW - 5))
+    struck = on_outcome(health, delivered=False, fault=Fault.MODERATED, now=NOW)
+    assert struck == replace(health, strikes=(NOW - 5, NOW))
+    assert [strikes_of(struck, at) for at in (NOW, NOW + STRIKE_WINDOW - 5, NOW + STRIKE_WINDOW)] == [2, 1, 0]
+    for _ in range(300):
+        struck = on_outcome(struck, delivered=False, fault=Fault.MODERATED, now=NOW)
+    assert len(struck.strikes) == RANGES["strike_limit"][1]
+
+
+def test_a_budget_of_strikes_follows_the_concurrency_unless_it_is_named() -> None:
+    assert read_limits({"max_concurrency": "50"}, Limits()).strike_limit == 50
+    assert read_limits({"max_concurrency": "50", "strike_limit": "5"}, Limits()).strike_limit == 5
+    assert read_limits({"max_concurrency": "1"}, Limits(strike_limit=5)).strike_limit == 5
 
 
 @pytest.mark.parametrize("fault", sorted(COUNTED_FAULTS))
