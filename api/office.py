@@ -24,7 +24,7 @@ from api.office_views import Table, later, say
 from api.shown import core_of
 from core.access.models import MAX_ADDRESS, MAX_PASSWORD
 from core.app import App
-from core.oversight.records import VIEWS
+from core.oversight.record import VIEWS
 
 router = APIRouter(include_in_schema=False)
 OWN = {"users": UsersTable, "disputes": VerdictsTable, "presets": PresetsTable}

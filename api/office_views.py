@@ -1,4 +1,4 @@
-"""The tables of the back office, as starlette-admin shows them, over `core/oversight/records.py`; nothing is made, changed or deleted here
+"""The tables of the back office, as starlette-admin shows them, over `core/oversight/record.py`; nothing is made, changed or deleted here
 but by the named acts of `api/office_acts.py`."""
 
 import json
@@ -26,7 +26,7 @@ from core.db import SECOND
 from core.errors import NotFound
 from core.generations.models import State
 from core.money import format_price
-from core.oversight.records import LARGEST_PAGE, VIEWS, Unit, unit_of
+from core.oversight.record import LARGEST_PAGE, VIEWS, Unit, unit_of
 from core.users.models import Role
 from core.words import Amount, Text
 

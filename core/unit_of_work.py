@@ -13,7 +13,7 @@ from core.ledger.service import Ledger
 from core.mailbox.service import Mailbox
 from core.oversight.alert import Alerts
 from core.oversight.control import Controls
-from core.oversight.records import Records
+from core.oversight.record import Records
 from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.payouts.service import Payouts

@@ -48,7 +48,6 @@ VERBS = {
     "control",
     "alert",
     "record",
-    "records",
 }
 """… a service that grew, split by what it does, …"""
 SPECIAL = {

@@ -13,7 +13,7 @@ from api.office_session import COOKIE, IDLE, LONGEST
 from api.signing import sign
 from core.disputes.models import Kind
 from core.ledger.models import wallet
-from core.oversight.records import VIEWS
+from core.oversight.record import VIEWS
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, Role, User, users
 from core.worker import Worker

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.oversight.records import DEEPEST, LARGEST_PAGE, VIEWS, Records, Unit, unit_of
+from core.oversight.record import DEEPEST, LARGEST_PAGE, VIEWS, Records, Unit, unit_of
 from core.worker import Worker
 from tests.stage import staged, work_off
 
