@@ -38,7 +38,9 @@ async def from_interaction(interaction: Interaction, prefixes: tuple[str, ...]) 
     if interaction.type is discord.InteractionType.application_command:
         options, files = _options(data)
         attachment = await _fetch(interaction.client, files, prefixes)
-        return Event(event_id, "discord", person, place, command=str(data["name"]), options=options, attachment=attachment, opens_forms=True)
+        return Event(
+            event_id, "discord", person, place, command=str(data["name"]), options=options, attachment=attachment, opens_forms=True
+        )
     sent_form = interaction.type is discord.InteractionType.modal_submit
     answers = _answers(data["components"]) if sent_form else {}
     pressed = None if interaction.message is None else str(interaction.message.id)
