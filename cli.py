@@ -66,7 +66,7 @@ app.add_typer(admin_app, name="admin")
 ROLES = ("api", "worker", "telegram", "discord")
 OPEN_FILES = 8192
 """Sockets and files that a process may want: a thousand calls in flight, and the rest."""
-console = Console()
+console = Console(soft_wrap=True)
 log = structlog.get_logger("aetherflow")
 
 

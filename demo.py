@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import socket
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -17,6 +18,7 @@ from core.app import App
 from core.config import Settings
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, User
+from sandbox.actor import Actor
 from sandbox.world import World
 
 FOLDER = Path("var/demo")
@@ -100,7 +102,7 @@ async def play(run_roles: RunRoles, opened: Opened, upgrade: Callable[[str], Non
             audit = await app.audit()
             assert audit.clean, audit.findings
             console.print(f"[green]✓[/] The ledger is proved: {audit.figures['entries']} entries, sum {audit.figures['sum of all legs']}.")
-        console.print("[bold green]Everything worked.[/]")
+        console.print("[bold green]Everything worked.[/] To try it by hand in a browser: make sandbox")
     finally:
         await world.stop()
 
@@ -131,7 +133,8 @@ async def _journey(world: World, console: Console) -> None:
     console.print(f"[green]✓[/] Telegram: Mira earned.\n  {_plain(earned)}")
     await _share_a_pool(world, console, channel)
     await _earn_by_a_preset(world, console, chat, channel)
-    await _dispute(world, console, chat)
+    await _dispute(world, console)
+    await _refund_by_rule(world, console)
     await _ban(world, console)
 
 
@@ -176,36 +179,41 @@ async def _earn_by_a_preset(world: World, console: Console, chat: str, channel: 
 
 async def _ban(world: World, console: Console) -> None:
     """Olga bans somebody by a command; they are told why, and order nothing more."""
-    hands, olga, nour = world.telegram, world.telegram.private_chat(ADMIN), world.telegram.private_chat("1005")
-    await hands.say("1005", nour, "/start")
-    await hands.wait_for("1005", nour, lambda m: m["from"]["bot"], SECONDS)
-    seen = {each["id"] for each in hands.messages(ADMIN, olga)}
-    await hands.say(ADMIN, olga, "/ban telegram:1005")
-    await hands.wait_for(ADMIN, olga, _newer(seen, _says("(1/1)")), SECONDS)
-    await hands.say(ADMIN, olga, "Sells stolen keys.")
-    await hands.wait_for(ADMIN, olga, _says("banned"), SECONDS)
-    await hands.wait_for("1005", nour, _says("Sells stolen keys"), SECONDS)
-    console.print("[green]✓[/] Telegram: Olga banned somebody by a command; they were told why.")
+    olga, nour = Actor(world, "telegram", ADMIN), Actor(world, "telegram", "1005")
+    await nour.says("/start", "Welcome")
+    await olga.says("/ban telegram:1005")
+    await olga.fills({"reason": "Sells stolen keys."}, "banned")
+    await nour.reads("Sells stolen keys")
+    await nour.says("/imagine a cat", "frozen")
+    console.print("[green]✓[/] Telegram: Olga banned somebody by a command; they were told why, and order nothing more.")
 
 
-async def _dispute(world: World, console: Console, chat: str) -> None:
+async def _dispute(world: World, console: Console) -> None:
     """Ada reports her picture, and Olga, an admin, gives the Credits back by commands in her own chat."""
-    hands, olga = world.telegram, world.telegram.private_chat(ADMIN)
-    seen = {each["id"] for each in hands.messages("1001", chat)}
-    await hands.say("1001", chat, "/dispute")
-    listed = await hands.wait_for("1001", chat, _newer(seen, _offers("report")), SECONDS)
-    await hands.press("1001", chat, listed["id"], _action(listed, "report") or "")
-    asked = await hands.wait_for("1001", chat, _offers("dispute"), SECONDS)
-    await hands.press("1001", chat, asked["id"], next(key["action"] for row in asked["rows"] for key in row if "wrong" in key["action"]))
-    await hands.wait_for("1001", chat, _says("is open"), SECONDS)
-    await hands.say(ADMIN, olga, "/disputes")
-    bundle = await hands.wait_for(ADMIN, olga, _offers("verdict"), SECONDS)
-    refund = next(key["action"] for row in bundle["rows"] for key in row if key["action"].endswith("refund"))
-    await hands.press(ADMIN, olga, bundle["id"], refund)
-    await hands.wait_for(ADMIN, olga, _says("(1/1)"), SECONDS)
-    await hands.say(ADMIN, olga, "The fox is not red.")
-    told = await hands.wait_for("1001", chat, _says("was refunded"), SECONDS)
+    ada, olga = Actor(world, "telegram", "1001"), Actor(world, "telegram", ADMIN)
+    await ada.says("/dispute", "Which picture")
+    await ada.presses("report", "What is wrong")
+    await ada.presses("dispute", "is open")
+    await olga.says("/disputes", "Open disputes: 1")
+    await olga.presses("verdict")
+    await olga.fills({"reason": "The fox is not red."}, "is decided")
+    told = await ada.reads("was refunded")
     console.print(f"[green]✓[/] Telegram: Ada disputed her picture, and Olga, an admin, refunded it.\n  {_plain(told)}")
+
+
+async def _refund_by_rule(world: World, console: Console) -> None:
+    """The provider gives an empty picture; Ada reports it, and the refund comes without anybody."""
+    ada, faults = Actor(world, "telegram", "1001"), world.stability.faults
+    faults.set(fail_kind="blank", fail_rate=1.0)
+    await ada.says("/imagine a lighthouse in fog")
+    shown = await ada.reads("a lighthouse in fog", picture=True)
+    faults.set(fail_rate=0.0)
+    await ada.presses(_action(shown, "report") or "", "What is wrong")
+    pressed = time.monotonic()
+    await ada.presses("dispute")
+    told = await ada.reads("shows nothing")
+    seconds = time.monotonic() - pressed
+    console.print(f"[green]✓[/] Telegram: Ada reported an empty picture, and was refunded by rule {seconds:.1f} s later.\n  {_plain(told)}")
 
 
 async def _buy_by_stars(world: World, console: Console, chat: str) -> None:

@@ -74,7 +74,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make. `paint(trouble)` returns the body and its headers; it is called in a thread. `trouble`: "", "filtered", "blank"."""
+    """One picture to make. `paint` returns the body and its headers; it is told "", "filtered" or "blank", and called in a thread."""
 
     prompt: str
     price: Decimal

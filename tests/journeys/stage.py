@@ -64,9 +64,10 @@ async def played(platform: str, language: str, folder: Path, database_url: str, 
         hands.add_person(name, LANGUAGES[platform][language], number, admin=name == "keeper" and platform == "discord")
     everybody, keeper = [int(each) for each in numbers.values()], int(numbers["keeper"])
     club = str(world.telegram.add_group("Club", everybody, [keeper]).id) if platform == "telegram" else IMAGINE
+    admins = ",".join(f"{platform}:{numbers[name]}" for name in ("chief", "deputy"))
     settings = demo.settings_for(world, folder).model_copy(
         update={
-            "database_url": database_url, "redis_url": redis_url, "admins": ",".join(f"{platform}:{numbers[name]}" for name in ("chief", "deputy")),
+            "database_url": database_url, "redis_url": redis_url, "admins": admins,
             "vault_keys": SecretStr(new_key("k1")), "jwt_secret": SecretStr(new_key("j1")), "events_per_minute": 1000,
         }
     )  # fmt: skip

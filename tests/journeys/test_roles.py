@@ -131,7 +131,7 @@ async def platform_admin_decides(stage: Played, words: dict[str, str]) -> None:
     await chief.says(f"/unban {stage.platform}:{guest.id}")
     await chief.fills({"reason": "A mistake."}, "A mistake.")
     await guest.reads(words["open again"], "A mistake.")
-    await deputy.says("/start", words["again"])
+    await deputy.says("/start", words["welcome"])
     await deputy.says("/stats", words["figures"])
     await deputy.reads(words["chart"], picture=True)
     await deputy.says("/audit", words["books agree"])

@@ -8,7 +8,6 @@ _BOTH = {
     "listed": ("listed", "已上架"),
     "pending": ("Pending: ", "待结算："),
     "welcome": ("Welcome", "欢迎"),
-    "again": ("Good to see you", "很高兴再次见到您"),
     "too poor": ("4.5", "4.5"),
     "top up": ("Top up", "充值"),
     "page": ("Open the page to pay", "请打开页面付款"),
