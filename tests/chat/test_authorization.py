@@ -134,7 +134,6 @@ ACTIONS: dict[str, Rule] = {
     "pool_rules": Rule(owner="community_admins_only"),
     "pool_set": Rule(owner="community_admins_only"),
     "pool_switch": Rule(owner="community_admins_only"),
-    "cover {delivered}": Rule(owner="preset_not_found", others="generation_not_found"),
     "pool_strict": Rule(owner="community_admins_only"),
     "pool_code": Rule(owner="community_admins_only"),
     "pay_me telegram:e1": Rule(),
