@@ -22,6 +22,7 @@ import bots.chat.commands.watch  # noqa: F401  # importing declares their comman
 from bots.chat import forms
 from bots.chat.errors import explain
 from bots.chat.notices import status
+from bots.chat.pools import declined
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, questions, render
 from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Reply
@@ -36,6 +37,7 @@ from core.mailbox.service import FOLLOWING, Mailbox
 from core.payments.errors import NotPayable
 from core.payments.rails.base import RailEvent, Said
 from core.payments.rails.stars import charge_id
+from core.pools.errors import NOT_PAID
 from core.resources.models import State
 from core.unit_of_work import UnitOfWork
 from core.users.errors import Frozen
@@ -100,7 +102,7 @@ class Chat:
             async with self.app.read() as work:
                 answered = await entry.handler(Context(self.app, event, user, work, words))
             if isinstance(answered, Order):
-                return await self._submit(answered, user)
+                return await self._submit(event, answered, user)
             return await self._record(event, user, answered)
 
         async def work_(work: UnitOfWork) -> Answer:
@@ -115,8 +117,13 @@ class Chat:
     async def _locale_now(self, work: UnitOfWork, user: User) -> str:
         return (await work.users.get(user.id)).locale
 
-    async def _submit(self, order: Order, user: User) -> Answer:
-        submitted = await self.app.submit(order)
+    async def _submit(self, event: Event, order: Order, user: User) -> Answer:
+        try:
+            submitted = await self.app.submit(order)
+        except NOT_PAID as error:
+            return await self._record(event, user, await declined(self.app, order, error))
+        if order.event is None:  # it is said elsewhere, by delivery
+            return await self._record(event, user, Reply(Text("wish.elsewhere", {"id": submitted.generation.id}), private=True, toast=True))
         if submitted.outbox is None:
             return Answer()  # said before
         async with self.app.read() as work:

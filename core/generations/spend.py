@@ -24,14 +24,18 @@ class Purse:
     balance: int = 0
     today: dict[int, int] = field(default_factory=dict)
 
-    def take(self, order: Order, now: int) -> Refusal | None:
-        """Takes the price of one more order, or says why not. The ledger's own floor stands behind it."""
+    def refuses(self, order: Order, now: int) -> Refusal | None:
+        """Why one more order is not paid for, or None."""
         if self.community is None:
             return PoolNotFound()
-        problem = refusal(
+        return refusal(
             self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
             member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), now=now / SECOND,
         )  # fmt: skip
+
+    def take(self, order: Order, now: int) -> Refusal | None:
+        """Takes the price of one more order, or says why not. The ledger's own floor stands behind it."""
+        problem = self.refuses(order, now)
         if problem is None:
             self.balance -= order.price
             self.today[order.user_id] = self.today.get(order.user_id, 0) + order.price

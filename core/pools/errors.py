@@ -43,3 +43,7 @@ class PoolClosed(Refusal):
     """The pool's rules do not allow this now. Facts: `why` ("off", "model", "quiet"), `order`."""
 
     code = "pool_closed"
+
+
+NOT_PAID = (PoolEmpty, PoolCap, PoolClosed)
+"""Why a pool does not pay for a wish, which can be paid otherwise."""

@@ -132,6 +132,8 @@ ACTIONS: dict[str, Rule] = {
     "pool_switch": Rule(owner="community_admins_only"),
     "pool_code": Rule(owner="community_admins_only"),
     "pay_me telegram:e1": Rule(),
+    "cheaper telegram:e1 core": Rule(),
+    "pool_ask telegram:e1": Rule(),
     "export": OPEN,
     "erase": Rule(),
     "payout": Rule(),

@@ -1,24 +1,28 @@
 """/pool: Credits that a group or server shares: show, give, rules, and one pool for several groups by a code."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
+from bots.chat.pools import card
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.access.rules import new_code
 from core.access.service import CODES_PER_HOUR
+from core.address import Address
+from core.db import HOUR
 from core.generations.pages import uses_of
-from core.generations.spend import purses_of
 from core.joining.errors import TooManyCodes
+from core.mailbox.models import Notice
 from core.money import format_credits, parse_credits
 from core.pools.errors import CommunityAdminsOnly, PoolNotFound
-from core.pools.models import Community, Policy, pool
+from core.pools.models import Community, pool
 from core.pools.rules import CAPS, read_policy
 from core.words import Amount, Text
 
-GIFTS = ("10", "50", "100")
 MAX_CODE = 40
 USES = 10
+ASK_EVERY = HOUR
+"""Microseconds between two askings of one member for contributions."""
 WISH_SECONDS = 15 * 60
 """How long a wish that a pool did not pay for can be paid otherwise by a button."""
 
@@ -33,18 +37,18 @@ async def on_pool(context: Context) -> Reply:
     if words:
         _admins(context)
         joined = await context.work.pools.use_code(words[0][:MAX_CODE], event.platform, _place(context))
-        return await _card(context, joined)
+        return await card(context.work, joined)
     found = await context.work.pools.here(event.platform, _place(context))
     if found is not None:
-        return await _card(context, found)
+        return await card(context.work, found)
     _admins(context)
-    return await _card(context, await context.work.pools.found(event.platform, _place(context), context.user.name))
+    return await card(context.work, await context.work.pools.found(event.platform, _place(context), context.user.name))
 
 
 @action("pool")
 async def on_show(context: Context) -> Reply:
     """The pool here, as it is now."""
-    return replace(await _card(context, await _here(context)), edit=True)
+    return replace(await card(context.work, await _here(context)), edit=True)
 
 
 @action("give")
@@ -60,7 +64,7 @@ async def on_give(context: Context) -> Reply:
         return Reply(form=Form("give", Text("button.give"), (field,)), private=True)
     community = await _here(context)
     await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
-    return await _card(context, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
+    return await card(context.work, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
 
 
 @action("pool_uses")
@@ -96,7 +100,7 @@ async def on_set(context: Context) -> Reply:
     _admins(context)
     community = await context.work.pools.lock((await _here(context)).id)
     policy = read_policy(context.event.answers, community.policy, list(context.app.catalog.sale(context.app.today())))
-    return await _card(context, await context.work.pools.set_policy(community, policy))
+    return await card(context.work, await context.work.pools.set_policy(community, policy))
 
 
 @action("pool_switch")
@@ -105,7 +109,7 @@ async def on_switch(context: Context) -> Reply:
     _admins(context)
     community = await context.work.pools.lock((await _here(context)).id)
     policy = replace(community.policy, enabled=not community.policy.enabled)
-    return replace(await _card(context, await context.work.pools.set_policy(community, policy)), edit=True)
+    return replace(await card(context.work, await context.work.pools.set_policy(community, policy)), edit=True)
 
 
 @action("pool_code")
@@ -118,6 +122,30 @@ async def on_code(context: Context) -> Reply:
     return Reply(Text("pool.code", {"code": code}), private=True)
 
 
+@action("pool_ask")
+async def on_ask(context: Context) -> Reply:
+    """Asks in the group for Credits, for a wish that the pool could not pay: its card is posted there, once an hour for each member."""
+    found = await recalled(context)
+    community = await context.work.pools.here(context.event.platform, found.community) if found else None
+    if found is None or community is None:
+        return Reply(Text("pay_me.gone"), private=True)
+    key = f"pool_ask:{community.id}:{context.user.id}:{context.work.now // ASK_EVERY}"
+    body = {"reader": context.user.id, "community": community.id, "order": found.name}
+    said = await context.work.mailbox.say([Notice(key, Address(context.event.platform, found.chat), "pool_ask", body)])
+    return Reply(Text("pool.asked" if said else "pool.asked_before"), private=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A wish that a pool did not pay for: its options, and where it was said. `name` is its order's key."""
+
+    name: str
+    options: dict[str, str]
+    chat: str
+    community: str
+    admin: bool
+
+
 async def payer_of(context: Context, options: dict[str, str]) -> int | None:
     """The community whose pool pays for a wish: the one here, unless it is stopped, or the creator pays themselves (`pay` is "me")."""
     event = context.event
@@ -126,17 +154,19 @@ async def payer_of(context: Context, options: dict[str, str]) -> int | None:
     found = await context.work.pools.here(event.platform, event.place.community)
     if found is None or not found.policy.enabled:
         return None
-    await context.app.hints.remember(f"wish:{event.platform}:{event.id}:{context.user.id}", json.dumps(options), WISH_SECONDS)
+    name = f"{event.platform}:{event.id}"
+    kept = Recalled(name, options, event.place.chat, event.place.community, event.place.admin)
+    await context.app.hints.remember(f"wish:{name}:{context.user.id}", json.dumps(asdict(kept)), WISH_SECONDS)
     return found.id
 
 
-async def recalled(context: Context, name: str) -> dict[str, str]:
-    """The options of a wish of the presser's own that a pool did not pay for; empty when that is too long ago."""
-    key = f"wish:{name}:{context.user.id}"
+async def recalled(context: Context, *, take: bool = False) -> Recalled | None:
+    """The wish of the presser's own that a button names; None when that is too long ago. `take`: a second press finds nothing."""
+    key = f"wish:{next(iter(context.words), '')}:{context.user.id}"
     text = await context.app.hints.recall(key)
-    await context.app.hints.remember(key, "", WISH_SECONDS)  # a second press finds nothing
-    options: dict[str, str] = json.loads(text) if text else {}
-    return options
+    if take:
+        await context.app.hints.remember(key, "", WISH_SECONDS)
+    return Recalled(**json.loads(text)) if text else None
 
 
 def _admins(context: Context) -> None:
@@ -165,30 +195,3 @@ async def _given(context: Context) -> Reply:
         for community, amount in found
     ]
     return Reply(Text("pool.yours", {"lines": lines}), private=True)
-
-
-async def _card(context: Context, community: Community, news: Text | None = None) -> Reply:
-    purse = (await purses_of(context.work.connection, [community.id], context.work.now, lock=False))[community.id]
-    top = [Text("pool.giver", {"name": name, "amount": Amount(amount)}) for name, amount in await context.work.pools.top(community)]
-    facts = {
-        "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
-        "rules": _rules(community.policy), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
-    }  # fmt: skip
-    rows = (
-        tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
-        (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses")),
-        (
-            Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
-            Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
-        ),
-    )  # fmt: skip
-    return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
-
-
-def _rules(policy: Policy) -> list[Text]:
-    said = [Text(f"pool.rule.{name}", {"amount": Amount(cap)}) for name in CAPS if (cap := getattr(policy, name)) is not None]
-    if policy.models:
-        said.append(Text("pool.rule.models", {"models": sorted(policy.models)}))
-    if policy.quiet is not None:
-        said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
-    return said or [Text("pool.rule.none")]
