@@ -16,6 +16,7 @@ import bots.chat.commands.payouts
 import bots.chat.commands.pools
 import bots.chat.commands.presets
 import bots.chat.commands.resources
+import bots.chat.commands.spenders
 import bots.chat.commands.topup
 import bots.chat.commands.wallet
 import bots.chat.commands.watch  # noqa: F401  # importing declares their commands
@@ -25,7 +26,7 @@ from bots.chat.notices import status
 from bots.chat.pools import declined
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, questions, render
-from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Reply
+from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Platform, Reply
 from core.acts.errors import AdminsOnly
 from core.address import Address
 from core.app import OUTBOX, App
@@ -235,6 +236,15 @@ class Chat:
             labelled = [(each, each) for each in (model.styles if option == "style" else tuple(model.qualities))]
         wanted = typed.lower()
         return [each for each in labelled if wanted in each[1].lower()][:25]
+
+    async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
+        """See MovingPort."""
+
+        async def write(work: UnitOfWork) -> None:
+            if await work.mailbox.first(platform, event_id, old):
+                await work.pools.move_chat(platform, old, new)
+
+        await self.app.run(write)
 
     # Payments through the chat platform itself
 

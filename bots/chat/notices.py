@@ -8,7 +8,7 @@ from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.payouts import payout_card, payout_facts
-from bots.chat.pools import card
+from bots.chat.pools import asking
 from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
@@ -78,9 +78,8 @@ async def _told(work: UnitOfWork, delivery: Delivery) -> Reply:
         return alarm(delivery)
     if delivery.kind == "chart":
         return Reply(Text("stats.chart"), media=(Media(str(body["blob"])),))
-    if delivery.kind == "pool_ask":
-        news = Text("pool.asks", {"name": (await work.users.get(int(body["reader"]))).name})
-        return await card(work, await work.pools.get(int(body["community"])), news)
+    if delivery.kind in ("pool_ask", "pool_let"):
+        return await asking(work, delivery)
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)

@@ -6,10 +6,10 @@ from bots.chat.errors import explain
 from bots.chat.types import Button, Reply
 from core.app import App
 from core.errors import Refusal
-from core.generations.cheaper import cheapest
 from core.generations.models import Order
-from core.generations.spend import purses_of
-from core.pools.models import Community, Policy
+from core.generations.spend import cheapest, purses_of
+from core.mailbox.models import Delivery
+from core.pools.models import Community, Policy, Spenders
 from core.pools.rules import CAPS
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
@@ -33,6 +33,15 @@ async def declined(app: App, order: Order, error: Refusal) -> Reply:
     return replace(reply, rows=(*reply.rows, (Button(label, action),)))
 
 
+async def asking(work: UnitOfWork, delivery: Delivery) -> Reply:
+    """A member asks in the group for Credits, or to be let spend."""
+    user = await work.users.get(int(delivery.body["reader"]))
+    if delivery.kind == "pool_ask":
+        return await card(work, await work.pools.get(int(delivery.body["community"])), Text("pool_ask", {"name": user.name}))
+    lets = Button(Text("button.pool_let", {"name": user.name}), f"pool_let {user.id}", style="primary")
+    return Reply(Text("pool_let", {"name": user.name}), rows=((lets,),))
+
+
 async def card(work: UnitOfWork, community: Community, news: Text | None = None) -> Reply:
     """A pool as anybody there may see it, with buttons to give, look and rule."""
     purse = (await purses_of(work.connection, [community.id], work.now, lock=False))[community.id]
@@ -43,7 +52,7 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
     }  # fmt: skip
     rows = (
         tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
-        (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses")),
+        (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses"), Button(Text("button.pool_who"), "pool_who")),
         (
             Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
             Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
@@ -58,4 +67,8 @@ def _rules(policy: Policy) -> list[Text]:
         said.append(Text("pool.rule.models", {"models": sorted(policy.models)}))
     if policy.quiet is not None:
         said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
+    if policy.spenders is not Spenders.ALL:
+        said.append(Text("pool.rule.spenders", {"who": Text(f"pool.who.{policy.spenders}")}))
+    if policy.prompts_since is not None:
+        said.append(Text("pool.rule.prompts"))
     return said or [Text("pool.rule.none")]

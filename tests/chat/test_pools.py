@@ -1,5 +1,6 @@
 """/pool in both languages: one pool for a Telegram group and a Discord server, who sets its rules, and what it does not pay for."""
 
+import json
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -9,11 +10,12 @@ from PIL import Image
 from sqlalchemy import select
 
 from bots.chat.chat import SENTENCES
+from bots.chat.pools import asking
 from bots.chat.types import Answer, Event, Person, Place
 from core.address import Address
 from core.generations.pages import page
 from core.ledger.models import held_account, wallet
-from core.mailbox.models import outbox
+from core.mailbox.models import Delivery, outbox
 from core.pools.models import pool
 from core.words import LOCALES, Text, Words
 from core.worker import Worker
@@ -126,7 +128,65 @@ async def test_the_asking_is_the_card_of_the_pool(desk: Desk) -> None:
     while await delivery.deliver():
         pass
     (said,) = sender.of(Address("telegram", GROUP))
-    assert Words(SENTENCES).say(Text("pool.asks", {"name": "ada"}), desk.locale) in said
+    assert Words(SENTENCES).say(Text("pool_ask", {"name": "ada"}), desk.locale) in said
+
+
+async def test_members_ask_to_be_let_and_admins_let_them(desk: Desk) -> None:
+    await desk.chat.sent(await in_group(desk, admin=True, command="pool"), "1")
+    await in_group(desk, "bo", action="give 50")
+    assert (await in_group(desk, action="pool_who list")).private, "only whoever administers the group"
+    assert not (await in_group(desk, admin=True, action="pool_who admins")).private
+    by_admin = await in_group(desk, admin=True, command="imagine", argument="one")
+    assert not by_admin.private
+    assert (await in_group(desk, command="imagine", argument="two")).private
+    await in_group(desk, admin=True, action="pool_who list")
+    refused = await in_group(desk, command="imagine", argument="three")
+    assert refused.private and refused.message is not None
+    asks = refused.message.rows[0][1].action
+    let = f"pool_let {desk.user.id}"
+    assert (await in_group(desk, "bo", admin=True, action=let)).private, "nobody is let who has not asked"
+    await desk.press(asks)
+    async with desk.stage.app.read() as work:
+        (row,) = await work.connection.execute(select(outbox).where(outbox.c.chat == GROUP, outbox.c.kind == "pool_let"))
+        reply = await asking(
+            work, Delivery(row.id, Address("telegram", GROUP), row.kind, None, json.loads(row.body), False, 0, None, 0, "")
+        )
+    assert [key.action for line in reply.rows for key in line] == [let]
+    assert (await in_group(desk, action=let)).private, "nobody lets themselves"
+    assert "ada" in sentence(await in_group(desk, "bo", admin=True, action=let))
+    assert not (await in_group(desk, command="imagine", argument="four")).private
+    assert "ada" not in sentence(await in_group(desk, "bo", admin=True, action=f"pool_drop {desk.user.id}"))
+    assert (await in_group(desk, command="imagine", argument="five")).private
+
+
+async def test_prompts_are_shown_where_the_rules_say_so(desk: Desk) -> None:
+    await desk.stage.lend(KEY)
+    await in_group(desk, admin=True, command="pool")
+    await in_group(desk, "bo", action="give 50")
+    for prompt in ("hidden fox", "shown owl"):
+        await in_group(desk, command="imagine", argument=prompt)
+        await work_off(Worker(desk.stage.app, 1))
+        if prompt == "hidden fox":
+            assert (await in_group(desk, action="pool_prompts")).private
+            await in_group(desk, admin=True, action="pool_prompts")
+    uses = sentence(await in_group(desk, "bo", action="pool_uses"))
+    assert "shown owl" in uses and "hidden fox" not in uses
+    await in_group(desk, admin=True, action="pool_prompts")
+    assert "owl" not in sentence(await in_group(desk, "bo", action="pool_uses"))
+
+
+async def test_a_pool_goes_with_its_group_when_that_gets_another_id(desk: Desk) -> None:
+    await in_group(desk, admin=True, command="pool")
+    await in_group(desk, "bo", action="give 50")
+    for event in ("to", "from", "to"):
+        await desk.chat.moved("telegram", event, GROUP, "-1007")
+    there = Place("-1007", private=False, community="-1007", admin=True)
+    assert "50" in sentence(await desk.says("ada", command="pool", place=there))
+    assert (await in_group(desk, action="pool")).private, "no pool under the old id"
+    assert "50" in sentence(await desk.says("bo", command="pool")), "whoever gave sees it as before"
+    assert "50" not in sentence(await in_group(desk, admin=True, command="pool")), "another one"
+    await desk.chat.moved("telegram", "late", GROUP, "-1007")
+    assert "50" in sentence(await desk.says("ada", command="pool", place=there)), "a pool begun under the new id stays"
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "x", "²", "1e9", "0.0001", "999999"])

@@ -75,7 +75,7 @@ async def _wished(context: Context, asked: dict[str, str]) -> Order:
         source = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
         order = replace(order, wish=replace(order.wish, source_blob=source))
     kept = {name: value for name, value in asked.items() if name != "source"} | ({"source": source} if source else {})
-    return replace(order, community_id=await payer_of(context, kept))
+    return replace(order, community_id=await payer_of(context, kept), by_admin=event.place.admin)
 
 
 @action("again", alone=True)

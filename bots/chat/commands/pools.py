@@ -15,12 +15,15 @@ from core.joining.errors import TooManyCodes
 from core.mailbox.models import Notice
 from core.money import format_credits, parse_credits
 from core.pools.errors import CommunityAdminsOnly, PoolNotFound
-from core.pools.models import Community, pool
+from core.pools.models import Community, Spenders, pool
 from core.pools.rules import CAPS, read_policy
 from core.words import Amount, Text
 
 MAX_CODE = 40
 USES = 10
+SHOWN_PROMPT = 60
+LETTING, LETTING_SECONDS = "letting:{community}:{user}", 24 * 60 * 60
+"""The hint that somebody asks to be let spend, and for how long: only who asks can be let."""
 ASK_EVERY = HOUR
 """Microseconds between two askings of one member for contributions."""
 WISH_SECONDS = 15 * 60
@@ -35,20 +38,20 @@ async def on_pool(context: Context) -> Reply:
         return await _given(context)
     words = (event.options.get("join") or event.argument.removeprefix("join ")).split()
     if words:
-        _admins(context)
+        only_admins(context)
         joined = await context.work.pools.use_code(words[0][:MAX_CODE], event.platform, _place(context))
         return await card(context.work, joined)
     found = await context.work.pools.here(event.platform, _place(context))
     if found is not None:
         return await card(context.work, found)
-    _admins(context)
+    only_admins(context)
     return await card(context.work, await context.work.pools.found(event.platform, _place(context), context.user.name))
 
 
 @action("pool")
 async def on_show(context: Context) -> Reply:
     """The pool here, as it is now."""
-    return replace(await card(context.work, await _here(context)), edit=True)
+    return replace(await card(context.work, await pool_here(context)), edit=True)
 
 
 @action("give")
@@ -62,18 +65,20 @@ async def on_give(context: Context) -> Reply:
     if amount <= 0:
         field = Field("amount", Text("pool.ask.amount"), max_length=12)
         return Reply(form=Form("give", Text("button.give"), (field,)), private=True)
-    community = await _here(context)
+    community = await pool_here(context)
     await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
     return await card(context.work, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
 
 
 @action("pool_uses")
 async def on_uses(context: Context) -> Reply:
-    """Its newest uses, without prompts: those are their creators' own."""
-    found = await uses_of(context.work.connection, (await _here(context)).id, USES)
-    lines = [
-        Text("pool.use", {"id": each.generation, "user": each.user, "model": each.model, "amount": Amount(each.amount)}) for each in found
-    ]
+    """Its newest uses, with prompts where its rules show them: else those are their creators' own."""
+    found = await uses_of(context.work.connection, await pool_here(context), USES)
+    lines = []
+    for each in found:
+        facts = {"id": each.generation, "user": each.user, "model": each.model, "amount": Amount(each.amount)}
+        shown = each.prompt and {"prompt": each.prompt[:SHOWN_PROMPT]}
+        lines.append(Text("pool.use.prompt", facts | shown) if shown else Text("pool.use", facts))
     back = ((Button(Text("button.pool"), "pool"),),)
     return Reply(Text("pool.uses", {"lines": lines}) if lines else Text("pool.unused"), rows=back, edit=True)
 
@@ -81,8 +86,8 @@ async def on_uses(context: Context) -> Reply:
 @action("pool_rules")
 async def on_rules(context: Context) -> Reply:
     """The rules as a form, for whoever administers the group."""
-    _admins(context)
-    now = (await _here(context)).policy
+    only_admins(context)
+    now = (await pool_here(context)).policy
     caps = {name: getattr(now, name) for name in CAPS}
     shown = {name: "-" if cap is None else format_credits(cap) for name, cap in caps.items()}
     fields = tuple(Field(name, Text(f"pool.ask.{name}"), default=each, max_length=12) for name, each in shown.items())
@@ -97,8 +102,8 @@ async def on_rules(context: Context) -> Reply:
 @action("pool_set")
 async def on_set(context: Context) -> Reply:
     """The rules from now on. Raises BadPolicy."""
-    _admins(context)
-    community = await context.work.pools.lock((await _here(context)).id)
+    only_admins(context)
+    community = await context.work.pools.lock((await pool_here(context)).id)
     policy = read_policy(context.event.answers, community.policy, list(context.app.catalog.sale(context.app.today())))
     return await card(context.work, await context.work.pools.set_policy(community, policy))
 
@@ -106,8 +111,8 @@ async def on_set(context: Context) -> Reply:
 @action("pool_switch")
 async def on_switch(context: Context) -> Reply:
     """Stops paying, or pays again."""
-    _admins(context)
-    community = await context.work.pools.lock((await _here(context)).id)
+    only_admins(context)
+    community = await context.work.pools.lock((await pool_here(context)).id)
     policy = replace(community.policy, enabled=not community.policy.enabled)
     return replace(await card(context.work, await context.work.pools.set_policy(community, policy)), edit=True)
 
@@ -115,24 +120,28 @@ async def on_switch(context: Context) -> Reply:
 @action("pool_code")
 async def on_code(context: Context) -> Reply:
     """A code by which a group or server of another platform shares this pool. For the asker alone."""
-    _admins(context)
+    only_admins(context)
     code = new_code()
-    if not await context.work.pools.keep_code(await _here(context), code):
+    if not await context.work.pools.keep_code(await pool_here(context), code):
         raise TooManyCodes(limit=CODES_PER_HOUR)
     return Reply(Text("pool.code", {"code": code}), private=True)
 
 
 @action("pool_ask")
 async def on_ask(context: Context) -> Reply:
-    """Asks in the group for Credits, for a wish that the pool could not pay: its card is posted there, once an hour for each member."""
+    """Asks in the group for Credits, or to be let spend, for a wish that the pool did not pay: at most once an hour for each member."""
     found = await recalled(context)
     community = await context.work.pools.here(context.event.platform, found.community) if found else None
     if found is None or community is None:
         return Reply(Text("pay_me.gone"), private=True)
-    key = f"pool_ask:{community.id}:{context.user.id}:{context.work.now // ASK_EVERY}"
-    body = {"reader": context.user.id, "community": community.id, "order": found.name}
-    said = await context.work.mailbox.say([Notice(key, Address(context.event.platform, found.chat), "pool_ask", body)])
-    return Reply(Text("pool.asked" if said else "pool.asked_before"), private=True)
+    wants_in = community.policy.spenders is Spenders.LIST and context.user.id not in await context.work.pools.listed(community)
+    kind = "pool_let" if wants_in else "pool_ask"
+    if wants_in:
+        await context.app.hints.remember(LETTING.format(community=community.id, user=context.user.id), "1", LETTING_SECONDS)
+    key = f"{kind}:{community.id}:{context.user.id}:{context.work.now // ASK_EVERY}"
+    body = {"reader": context.user.id, "community": community.id}
+    said = await context.work.mailbox.say([Notice(key, Address(context.event.platform, found.chat), kind, body)])
+    return Reply(Text(f"{kind}.said" if said else "pool_ask.before"), private=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +178,8 @@ async def recalled(context: Context, *, take: bool = False) -> Recalled | None:
     return Recalled(**json.loads(text)) if text else None
 
 
-def _admins(context: Context) -> None:
+def only_admins(context: Context) -> None:
+    """Raises CommunityAdminsOnly."""
     if not context.event.place.admin:
         raise CommunityAdminsOnly()
 
@@ -178,7 +188,8 @@ def _place(context: Context) -> str:
     return context.event.place.community or context.event.place.chat
 
 
-async def _here(context: Context) -> Community:
+async def pool_here(context: Context) -> Community:
+    """The pool of the group or server that was spoken in. Raises PoolNotFound."""
     found = None if context.event.place.private else await context.work.pools.here(context.event.platform, _place(context))
     if found is None:
         raise PoolNotFound()
