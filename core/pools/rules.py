@@ -67,7 +67,7 @@ def read_policy(answers: Mapping[str, str], now: Policy, models: Collection[str]
     if named is not None and chosen - set(models):
         raise BadPolicy(field="models")
     quiet = now.quiet if "quiet" not in answers else _quiet(answers["quiet"])
-    return replace(now, **caps, models=chosen, quiet=quiet)
+    return replace(now, request_cap=caps["request_cap"], member_cap=caps["member_cap"], day_cap=caps["day_cap"], models=chosen, quiet=quiet)
 
 
 def read_quiet(text: str) -> tuple[int, int] | None:
