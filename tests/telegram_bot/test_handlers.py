@@ -257,7 +257,9 @@ async def test_a_wait_that_an_answer_was_told_holds_what_is_delivered(sandbox: T
     assert 25.0 < desk.throttle.wait(str(CLUB), asyncio.get_running_loop().time(), edit=False) <= 30.0
 
 
-@pytest.mark.parametrize(("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", False)])
+@pytest.mark.parametrize(
+    ("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", True), (ADA, "/balance", False)]
+)
 async def test_who_administers_a_group_is_asked_when_it_matters(
     sandbox: TelegramSandbox, desk: Desk, person: int, said: str, admin: bool
 ) -> None:
