@@ -17,15 +17,17 @@ import bots.chat.commands.payouts
 import bots.chat.commands.pools
 import bots.chat.commands.presets
 import bots.chat.commands.resources
+import bots.chat.commands.spenders
 import bots.chat.commands.topup
 import bots.chat.commands.wallet
 import bots.chat.commands.watch  # noqa: F401  # importing declares their commands
 from bots.chat import forms
 from bots.chat.errors import explain
 from bots.chat.notices import status
+from bots.chat.pools import declined
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, pictures_of, questions, render
-from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Picture, Reply
+from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Picture, Platform, Reply
 from core.acts.errors import AdminsOnly
 from core.address import Address
 from core.app import OUTBOX, App
@@ -39,6 +41,7 @@ from core.moderation import ForbiddenPrompt
 from core.payments.errors import NotPayable
 from core.payments.rails.base import RailEvent, Said
 from core.payments.rails.stars import charge_id
+from core.pools.errors import NOT_PAID
 from core.resources.models import State
 from core.unit_of_work import UnitOfWork
 from core.users.errors import Frozen
@@ -107,7 +110,7 @@ class Chat:
             async with self.app.read() as work:
                 answered = await entry.handler(Context(self.app, event, user, work, words))
             if isinstance(answered, Order):
-                return await self._submit(answered, user)
+                return await self._submit(event, answered, user)
             return await self._record(event, user, answered, pictures=await self._pictures(answered))
 
         async def work_(work: UnitOfWork) -> Answer:
@@ -122,8 +125,13 @@ class Chat:
     async def _locale_now(self, work: UnitOfWork, user: User) -> str:
         return (await work.users.get(user.id)).locale
 
-    async def _submit(self, order: Order, user: User) -> Answer:
-        submitted = await self.app.submit(order)
+    async def _submit(self, event: Event, order: Order, user: User) -> Answer:
+        try:
+            submitted = await self.app.submit(order)
+        except NOT_PAID as error:
+            return await self._record(event, user, await declined(self.app, order, error))
+        if order.event is None:  # it is said elsewhere, by delivery
+            return await self._record(event, user, Reply(Text("wish.elsewhere", {"id": submitted.generation.id}), private=True, toast=True))
         if submitted.outbox is None:
             return Answer()  # said before
         async with self.app.read() as work:
@@ -258,6 +266,15 @@ class Chat:
             labelled = [(each, each) for each in (model.styles if option == "style" else tuple(model.qualities))]
         wanted = typed.lower()
         return [each for each in labelled if wanted in each[1].lower()][:25]
+
+    async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
+        """See MovingPort."""
+
+        async def write(work: UnitOfWork) -> None:
+            if await work.mailbox.first(platform, event_id, old):
+                await work.pools.move_chat(platform, old, new)
+
+        await self.app.run(write)
 
     # Payments through the chat platform itself
 

@@ -44,7 +44,9 @@ def explain(error: AetherflowError) -> Reply:
         facts["field"] = Text(f"pool.ask.{error.facts['field']}")
     if error.code in ("pool_empty", "pool_cap", "pool_closed"):
         own = Button(Text("button.pay_me"), f"pay_me {error.facts['order']}", style="primary")
-        return Reply(Text(code, facts), rows=((own, Button(Text("button.give"), "give")),), private=True)
+        asking = "button.pool_ask" if error.code == "pool_empty" else "button.ask_in" if error.facts.get("why") == "list" else None
+        asks = (Button(Text(asking), f"pool_ask {error.facts['order']}"),) if asking else ()
+        return Reply(Text(code, facts), rows=((own, *asks),), private=True)
     short = error.code in ("insufficient_credits", "in_debt")
     rows = ((Button(Text("button.topup"), "topup", style="primary"), Button(Text("button.balance"), "balance")),) if short else ()
     return Reply(Text(code, facts), rows=rows, private=True)

@@ -7,7 +7,10 @@ from core.words import Text
 
 Platform = Literal["telegram", "discord", "email"]
 
-ADMINISTERED = frozenset({"pool", "pool_rules", "pool_set", "pool_switch", "pool_strict", "pool_code"})
+ADMINISTERED = frozenset({
+    "imagine", "pool", "pool_rules", "pool_set", "pool_switch", "pool_strict", "pool_code", "pool_who", "pool_prompts", "pool_let",
+    "pool_drop",
+})  # fmt: skip
 """Commands and actions that ask whether the person administers the group."""
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 
@@ -359,5 +362,12 @@ class PaymentPort(Protocol):
         """The platform has given a charge back to the person. Marks the event as handled, as `paid` does."""
 
 
-class PayingChatPort(ChatPort, PaymentPort, Protocol):
+class MovingPort(Protocol):
+    """The chat layer as a platform whose groups may get another id sees it."""
+
+    async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
+        """The platform says that a group has another id from now on. Marks the event as handled; again changes nothing."""
+
+
+class PayingChatPort(ChatPort, PaymentPort, MovingPort, Protocol):
     """The whole chat layer."""

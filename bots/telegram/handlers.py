@@ -11,7 +11,7 @@ from telegram.error import TelegramError
 
 from bots.chat.pace import Throttle
 from bots.chat.types import Answer, Event, Key, Message, PayingChatPort, SendFailed
-from bots.telegram.incoming import is_admin, is_checkout, is_payment, read
+from bots.telegram.incoming import is_admin, is_checkout, is_payment, moved_group, read
 from bots.telegram.outgoing import TelegramSender, failure
 from bots.telegram.payments import Checkouts, settle
 from core.users.models import locale_of
@@ -45,6 +45,9 @@ class TelegramHandlers:
         update = Update.de_json(raw, self._bot)
         if is_payment(raw) and update.message is not None:
             await settle(self._chat, str(update.update_id), update.message)
+            return True
+        if (moved := moved_group(raw)) is not None:
+            await self._chat.moved("telegram", str(update.update_id), *moved)
             return True
         press = update.callback_query.id if update.callback_query is not None else None
         try:

@@ -46,6 +46,20 @@ def is_payment(raw: dict[str, Any]) -> bool:
     return isinstance(message, dict) and any(kind in message for kind in _PAYMENTS)
 
 
+def moved_group(raw: dict[str, Any]) -> tuple[str, str] | None:
+    """The old and the new id of a group that has become a supergroup. Telegram says it in both; nobody but itself can.
+
+    https://core.telegram.org/bots/api#message (migrate_to_chat_id, migrate_from_chat_id)
+    """
+    message = raw.get("message")
+    if not isinstance(message, dict):
+        return None
+    here, to, from_ = message.get("chat", {}).get("id"), message.get("migrate_to_chat_id"), message.get("migrate_from_chat_id")
+    if to is not None:
+        return str(here), str(to)
+    return None if from_ is None else (str(from_), str(here))
+
+
 async def read(update: Update, bot: Bot) -> Event | None:
     """The Event in an update, with the picture fetched; None when there is none for us. Network failures of the fetch are raised.
 

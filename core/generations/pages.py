@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import SECOND
@@ -11,7 +11,7 @@ from core.generations.earn import COSTLY, MOVED
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.generations.service import COLUMNS, read
 from core.ledger.models import entries, legs, pending
-from core.pools.models import Use
+from core.pools.models import Community, Use
 from core.resources.models import Resource
 from core.users.models import users
 
@@ -67,10 +67,12 @@ async def ended(connection: AsyncConnection, numbers: Collection[int]) -> dict[i
     return {row["id"]: read(row) for row in (await connection.execute(query)).mappings()}
 
 
-async def uses_of(connection: AsyncConnection, community_id: int, limit: int) -> list[Use]:
-    """The newest delivered pictures that a community's pool has paid for."""
-    query = select(generations.c.id, users.c.name, generations.c.model, generations.c.paid, generations.c.created_at)
-    paid = (generations.c.community_id == community_id) & generations.c.state.in_((State.DELIVERED, State.DISPUTED))
+async def uses_of(connection: AsyncConnection, community: Community, limit: int) -> list[Use]:
+    """The newest delivered pictures that a community's pool has paid for, with prompts as far as its rules show them."""
+    since = community.policy.prompts_since
+    prompt = null() if since is None else case((generations.c.created_at >= since, generations.c.prompt), else_=None)
+    query = select(generations.c.id, users.c.name, generations.c.model, generations.c.paid, generations.c.created_at, prompt)
+    paid = (generations.c.community_id == community.id) & generations.c.state.in_((State.DELIVERED, State.DISPUTED))
     rows = await connection.execute(
         query.join(users, users.c.id == generations.c.user_id).where(paid).order_by(generations.c.id.desc()).limit(limit)
     )

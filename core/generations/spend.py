@@ -1,37 +1,47 @@
-"""What communities' pools may still spend today: their rows locked, so that parallel submits count one after the other."""
+"""What communities' pools may still spend today, and what they would pay for instead. Rows are locked: parallel submits count in turn."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from core.catalog import BadParameter, Catalog
 from core.db import DAY, SECOND
 from core.errors import Refusal
 from core.generations.models import Order, State, generations
+from core.generations.rules import check
 from core.ledger.service import Ledger
 from core.pools.errors import PoolNotFound
-from core.pools.models import Community, communities, pool
+from core.pools.models import Community, Spenders, communities, pool
 from core.pools.rules import refusal
-from core.pools.service import read
+from core.pools.service import Pools, read
 
 
 @dataclass(slots=True)
 class Purse:
-    """A pool within a batch of orders. `today`: milli-credits by member, held ones included. `community` None: there is no such pool."""
+    """A pool within a batch of orders. `today`: milli-credits by member, held ones included; `listed`: the members that its admins let,
+    where that counts. `community` None: there is no such pool."""
 
     community: Community | None
     balance: int = 0
     today: dict[int, int] = field(default_factory=dict)
+    listed: frozenset[int] = frozenset()
+
+    def refuses(self, order: Order, now: int) -> Refusal | None:
+        """Why one more order is not paid for, or None."""
+        if self.community is None:
+            return PoolNotFound()
+        return refusal(
+            self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
+            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), admin=order.by_admin,
+            listed=order.user_id in self.listed, now=now / SECOND,
+        )  # fmt: skip
 
     def take(self, order: Order, now: int) -> Refusal | None:
         """Takes the price of one more order, or says why not. The ledger's own floor stands behind it."""
-        if self.community is None:
-            return PoolNotFound()
-        problem = refusal(
-            self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
-            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), now=now / SECOND,
-        )  # fmt: skip
+        problem = self.refuses(order, now)
         if problem is None:
             self.balance -= order.price
             self.today[order.user_id] = self.today.get(order.user_id, 0) + order.price
@@ -46,6 +56,9 @@ async def purses_of(connection: AsyncConnection, numbers: Collection[int], now: 
     found = {row["id"]: read(row) for row in (await connection.execute(wanted.with_for_update() if lock else wanted)).mappings()}
     balances = await Ledger(connection, now).balances([pool(number) for number in numbers])
     purses = {number: Purse(found.get(number), balances[pool(number)]) for number in numbers}
+    for purse in purses.values():
+        if purse.community is not None and purse.community.policy.spenders is Spenders.LIST:
+            purse.listed = frozenset(await Pools(connection, now).listed(purse.community))
     spent = case(
         (generations.c.state.in_((State.QUEUED, State.RUNNING)), generations.c.held),
         (generations.c.state.in_((State.DELIVERED, State.DISPUTED)), generations.c.paid),
@@ -56,3 +69,18 @@ async def purses_of(connection: AsyncConnection, numbers: Collection[int], now: 
     for number, user_id, amount in await connection.execute(query.group_by(generations.c.community_id, generations.c.user_id)):
         purses[number].today[user_id] = int(amount)
     return purses
+
+
+def cheapest(order: Order, purse: Purse, catalog: Catalog, today: date, now: int) -> tuple[str, int] | None:
+    """The cheapest model on sale that takes all of the wish but its quality, and that the pool pays for now, with its price in
+    milli-credits; None when there is none. `now` in microseconds."""
+    parameters = replace(order.wish.parameters, quality=None)
+    found = []
+    for model in catalog.sale(today):
+        try:
+            wish, _, price = check(replace(order.wish, model=model, parameters=parameters), catalog, today)
+        except BadParameter:
+            continue
+        if model != order.wish.model and purse.refuses(replace(order, wish=wish, price=price), now) is None:
+            found.append((price, model))
+    return (min(found)[1], min(found)[0]) if found else None

@@ -24,6 +24,7 @@ from core.ledger.statement import MAX_LINES, statement
 from core.mailbox.models import outbox
 from core.payments.models import payments
 from core.payouts.models import OPEN_STATES, payouts
+from core.pools.models import community_spenders
 from core.presets.models import PresetState, presets
 from core.resources.models import State as ResourceState
 from core.resources.models import resources
@@ -83,7 +84,12 @@ class Leaving:
         await self._connection.execute(
             update(generations).where(mine).values(prompt="", parameters="{}", digest=None, platform=None, chat=None)
         )
-        for table, column in ((identities, identities.c.user_id), (passwords, passwords.c.user_id), (sessions, sessions.c.user_id)):
+        for table, column in (
+            (identities, identities.c.user_id),
+            (passwords, passwords.c.user_id),
+            (sessions, sessions.c.user_id),
+            (community_spenders, community_spenders.c.user_id),
+        ):
             await self._connection.execute(delete(table).where(column == user.id))
         await self._connection.execute(
             delete(mailed_codes).where(mailed_codes.c.address.in_([*(place[0] for place in places), f"user:{user.id}"]))

@@ -27,6 +27,12 @@ class BadPolicy(Refusal):
     code = "bad_policy"
 
 
+class TooManySpenders(Refusal):
+    """The list of who may spend of a pool is full. Facts: `limit`."""
+
+    code = "too_many_spenders"
+
+
 class PoolEmpty(Refusal):
     """The pool does not have what this costs. Facts: `needed`, `available`, `order`."""
 
@@ -40,6 +46,10 @@ class PoolCap(Refusal):
 
 
 class PoolClosed(Refusal):
-    """The pool's rules do not allow this now. Facts: `why` ("off", "model", "quiet"), `order`."""
+    """The pool's rules do not allow this now. Facts: `why` ("off", "model", "quiet", "admins", "list": who may spend), `order`."""
 
     code = "pool_closed"
+
+
+NOT_PAID = (PoolEmpty, PoolCap, PoolClosed)
+"""Why a pool does not pay for a wish, which can be paid otherwise."""

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from core.errors import Refusal
 from core.money import parse_credits
 from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty
-from core.pools.models import Policy
+from core.pools.models import Policy, Spenders
 
 HOUR_SECONDS, DAY_HOURS = 3600, 24
 NONE = ("", "-", "none")
@@ -14,11 +15,26 @@ CAPS = ("request_cap", "member_cap", "day_cap")
 
 
 def refusal(
-    policy: Policy, *, order: str, model: str, price: int, balance: int, member_today: int, all_today: int, now: float
+    policy: Policy,
+    *,
+    order: str,
+    model: str,
+    price: int,
+    balance: int,
+    member_today: int,
+    all_today: int,
+    admin: bool,
+    listed: bool,
+    now: float,
 ) -> Refusal | None:
-    """Why the pool does not pay `price` (milli-credits) for this, or None. `now` in seconds; the sums are of its day (UTC)."""
+    """Why the pool does not pay `price` (milli-credits) for this, or None. `now` in seconds; the sums are of its day (UTC).
+
+    `admin`: the asker administers the group or server; `listed`: its admins let them spend.
+    """
     if not policy.enabled:
         return PoolClosed(why="off", order=order)
+    if (policy.spenders is Spenders.ADMINS and not admin) or (policy.spenders is Spenders.LIST and not listed):
+        return PoolClosed(why=policy.spenders.value, order=order)
     if policy.models and model not in policy.models:
         return PoolClosed(why="model", order=order)
     if policy.quiet is not None and is_quiet(policy.quiet, now):
@@ -51,7 +67,7 @@ def read_policy(answers: Mapping[str, str], now: Policy, models: Collection[str]
     if named is not None and chosen - set(models):
         raise BadPolicy(field="models")
     quiet = now.quiet if "quiet" not in answers else _quiet(answers["quiet"])
-    return Policy(now.enabled, caps["request_cap"], caps["member_cap"], caps["day_cap"], chosen, quiet)
+    return replace(now, request_cap=caps["request_cap"], member_cap=caps["member_cap"], day_cap=caps["day_cap"], models=chosen, quiet=quiet)
 
 
 def read_quiet(text: str) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import String, cast, func, insert, literal, select, update
+from sqlalchemy import String, cast, delete, exists, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,13 +11,15 @@ from core.access.service import Access
 from core.ledger.errors import InDebt
 from core.ledger.models import Leg, Posting, debt, entries, legs, wallet
 from core.ledger.service import Ledger
-from core.pools.errors import PoolExists, PoolNotFound
-from core.pools.models import MAX_NAME, Community, Policy, communities, community_chats, pool
+from core.pools.errors import PoolExists, PoolNotFound, TooManySpenders
+from core.pools.models import MAX_NAME, Community, Policy, Spenders, communities, community_chats, community_spenders, pool
 from core.pools.rules import read_quiet
-from core.users.errors import Frozen
+from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
+MAX_LISTED = 500
+"""Members that a list of spenders has at most: it is read whole with each wish."""
 
 
 class Pools:
@@ -48,6 +50,13 @@ class Pools:
         made = insert_(community_chats).values(row).on_conflict_do_nothing().returning(community_chats.c.place)
         if (await self._connection.execute(made)).first() is None:
             raise PoolExists()
+
+    async def move_chat(self, platform: str, old: str, new: str) -> None:
+        """A group has another id from now on; its pool goes with it. Again, or where a pool was begun under the new id, nothing changes."""
+        taken = community_chats.alias()
+        begun = exists().where(taken.c.platform == platform, taken.c.place == new)
+        here = (community_chats.c.platform == platform) & (community_chats.c.place == old)
+        await self._connection.execute(update(community_chats).where(here, ~begun).values(place=new))
 
     async def keep_code(self, community: Community, code: str) -> bool:
         """Keeps a code, good once for 10 minutes, by which another group joins; False when there were too many in an hour."""
@@ -81,6 +90,7 @@ class Pools:
         values = {
             "enabled": policy.enabled, "request_cap": policy.request_cap, "member_cap": policy.member_cap, "day_cap": policy.day_cap,
             "models": " ".join(sorted(policy.models)), "quiet": quiet,
+            "spenders": policy.spenders, "prompts_since": policy.prompts_since,
         }  # fmt: skip
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
         return await self.get(community.id)
@@ -89,6 +99,39 @@ class Pools:
         """Whether further topics are forbidden there, from now on."""
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(strict=strict))
         return await self.get(community.id)
+
+    async def listed(self, community: Community) -> dict[int, str]:
+        """The members that its admins let spend, with their names, the newest first; a user who was joined counts as whom they joined."""
+        kept = users.alias()
+        query = (
+            select(kept.c.id, kept.c.name)
+            .select_from(community_spenders)
+            .join(users, users.c.id == community_spenders.c.user_id)
+            .join(kept, kept.c.id == func.coalesce(users.c.merged_into, users.c.id))
+            .where(community_spenders.c.community_id == community.id)
+            .order_by(community_spenders.c.added_at.desc(), kept.c.id)
+        )
+        return {number: name for number, name in await self._connection.execute(query)}
+
+    async def let(self, community: Community, user_id: int, *, may: bool) -> None:
+        """Lets a user spend of the pool, or no longer; as it is already is no error. Raises TooManySpenders, UserNotFound."""
+        await self.lock(community.id)
+        theirs = (users.c.id == user_id) | (users.c.merged_into == user_id)
+        if not may:
+            here = community_spenders.c.community_id == community.id
+            gone = here & community_spenders.c.user_id.in_(select(users.c.id).where(theirs))
+            await self._connection.execute(delete(community_spenders).where(gone))
+            return
+        kept = await self._connection.scalar(select(func.coalesce(users.c.merged_into, users.c.id)).where(users.c.id == user_id))
+        if kept is None:
+            raise UserNotFound(user=user_id)
+        listed = await self.listed(community)
+        if kept in listed:
+            return
+        if len(listed) >= MAX_LISTED:
+            raise TooManySpenders(limit=MAX_LISTED)
+        row = {"community_id": community.id, "user_id": kept, "added_at": self._now}
+        await self._connection.execute(insert(community_spenders).values(row))
 
     async def contribute(self, community: Community, user: User, amount: int, key: str) -> None:
         """Gives Credits of the wallet to the pool, for good; `key` makes it once. Raises Frozen, InDebt, InsufficientCredits."""
@@ -137,5 +180,8 @@ class Pools:
 def read(row: Any) -> Community:
     """A row as a Community."""
     quiet = read_quiet(row["quiet"])
-    policy = Policy(row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet)
+    policy = Policy(
+        row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet,
+        Spenders(row["spenders"]), row["prompts_since"],
+    )  # fmt: skip
     return Community(row["id"], row["name"], policy, row["strict"])

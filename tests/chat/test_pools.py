@@ -1,19 +1,26 @@
 """/pool in both languages: one pool for a Telegram group and a Discord server, who sets its rules, and what it does not pay for."""
 
+import json
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
+from bots.chat.chat import SENTENCES
+from bots.chat.pools import asking
 from bots.chat.types import Answer, Event, Person, Place
+from core.address import Address
 from core.generations.pages import page
 from core.ledger.models import held_account, wallet
+from core.mailbox.models import Delivery, outbox
 from core.pools.models import pool
-from core.words import LOCALES
+from core.words import LOCALES, Text, Words
 from core.worker import Worker
 from tests.chat.desk import KEY, Desk, readable, seated, sentence
+from tests.chat.post import Recorder, unhurried
 from tests.stage import PRICE, work_off
 
 GROUP, SERVER = "-100", "900"
@@ -83,6 +90,103 @@ async def test_what_the_pool_does_not_pay_for_is_paid_otherwise(desk: Desk) -> N
     assert not (await in_group(desk, command="imagine", argument="three --pay me")).private
     assert sentence(await in_group(desk, admin=True, action="pool_switch"))
     assert not (await in_group(desk, "bo", command="imagine", argument="four")).private, "a pool that is stopped leaves it to the wallet"
+
+
+async def test_a_pool_that_does_not_suffice_offers_a_cheaper_model_and_asks(desk: Desk) -> None:
+    """In Telegram the refusal is read in private; the picture and the asking are in the group all the same."""
+    await in_group(desk, admin=True, command="pool")
+    await in_group(desk, "bo", action="give 10")
+    over = await in_group(desk, command="imagine", argument="a fox --model ultra --seed 7")
+    assert over.private and over.message is not None
+    own, ask, cheaper = (key for row in over.message.rows for key in row)
+    assert own.action.startswith("pay_me ")
+    assert "3.75" in cheaper.label
+    assert sentence(await desk.press(ask.action, "bo")) == sentence(await desk.press("pool_ask x")), "the asker alone"
+    assert sentence(await desk.press(ask.action)) != sentence(await desk.press(ask.action)), "once an hour"
+    assert (await desk.press(cheaper.action)).private
+    assert sentence(await desk.press(cheaper.action)) == sentence(await desk.press("pay_me x")), "once"
+    async with desk.stage.app.read() as work:
+        (made,) = await page(work.connection, desk.user.id, 5)
+        said = await work.connection.execute(select(outbox).where(outbox.c.chat == GROUP, outbox.c.kind.in_(("pool_ask", "generation"))))
+        kinds = [row.kind for row in said]
+    assert (made.payer, made.held, made.parameters.seed, made.address) == (pool(1), 3_750, 7, Address("telegram", GROUP))
+    assert kinds == ["pool_ask", "generation"]
+    await in_group(desk, admin=True, action="pool_set", answers=RULES | {"request_cap": "4"})
+    poor = await in_group(desk, command="imagine", argument="a fox --style anime")
+    assert poor.message is not None
+    assert poor.message.rows[0][0].action.startswith("pay_me ")
+    assert not [key for row in poor.message.rows for key in row if key.action.startswith("cheaper")], "no other model takes all of it"
+
+
+async def test_the_asking_is_the_card_of_the_pool(desk: Desk) -> None:
+    await desk.chat.sent(await in_group(desk, admin=True, command="pool"), "1")
+    over = await in_group(desk, command="imagine", argument="a fox")
+    assert over.message is not None
+    await in_group(desk, action=over.message.rows[0][1].action)
+    sender = Recorder()
+    delivery = unhurried(desk.stage, sender)
+    while await delivery.deliver():
+        pass
+    (said,) = sender.of(Address("telegram", GROUP))
+    assert Words(SENTENCES).say(Text("pool_ask", {"name": "ada"}), desk.locale) in said
+
+
+async def test_members_ask_to_be_let_and_admins_let_them(desk: Desk) -> None:
+    await desk.chat.sent(await in_group(desk, admin=True, command="pool"), "1")
+    await in_group(desk, "bo", action="give 50")
+    assert (await in_group(desk, action="pool_who list")).private, "only whoever administers the group"
+    assert not (await in_group(desk, admin=True, action="pool_who admins")).private
+    by_admin = await in_group(desk, admin=True, command="imagine", argument="one")
+    assert not by_admin.private
+    assert (await in_group(desk, command="imagine", argument="two")).private
+    await in_group(desk, admin=True, action="pool_who list")
+    refused = await in_group(desk, command="imagine", argument="three")
+    assert refused.private and refused.message is not None
+    asks = refused.message.rows[0][1].action
+    let = f"pool_let {desk.user.id}"
+    assert (await in_group(desk, "bo", admin=True, action=let)).private, "nobody is let who has not asked"
+    await desk.press(asks)
+    async with desk.stage.app.read() as work:
+        (row,) = await work.connection.execute(select(outbox).where(outbox.c.chat == GROUP, outbox.c.kind == "pool_let"))
+        reply = await asking(
+            work, Delivery(row.id, Address("telegram", GROUP), row.kind, None, json.loads(row.body), False, 0, None, 0, "")
+        )
+    assert [key.action for line in reply.rows for key in line] == [let]
+    assert (await in_group(desk, action=let)).private, "nobody lets themselves"
+    assert "ada" in sentence(await in_group(desk, "bo", admin=True, action=let))
+    assert not (await in_group(desk, command="imagine", argument="four")).private
+    assert "ada" not in sentence(await in_group(desk, "bo", admin=True, action=f"pool_drop {desk.user.id}"))
+    assert (await in_group(desk, command="imagine", argument="five")).private
+
+
+async def test_prompts_are_shown_where_the_rules_say_so(desk: Desk) -> None:
+    await desk.stage.lend(KEY)
+    await in_group(desk, admin=True, command="pool")
+    await in_group(desk, "bo", action="give 50")
+    for prompt in ("hidden fox", "shown owl"):
+        await in_group(desk, command="imagine", argument=prompt)
+        await work_off(Worker(desk.stage.app, 1))
+        if prompt == "hidden fox":
+            assert (await in_group(desk, action="pool_prompts")).private
+            await in_group(desk, admin=True, action="pool_prompts")
+    uses = sentence(await in_group(desk, "bo", action="pool_uses"))
+    assert "shown owl" in uses and "hidden fox" not in uses
+    await in_group(desk, admin=True, action="pool_prompts")
+    assert "owl" not in sentence(await in_group(desk, "bo", action="pool_uses"))
+
+
+async def test_a_pool_goes_with_its_group_when_that_gets_another_id(desk: Desk) -> None:
+    await in_group(desk, admin=True, command="pool")
+    await in_group(desk, "bo", action="give 50")
+    for event in ("to", "from", "to"):
+        await desk.chat.moved("telegram", event, GROUP, "-1007")
+    there = Place("-1007", private=False, community="-1007", admin=True)
+    assert "50" in sentence(await desk.says("ada", command="pool", place=there))
+    assert (await in_group(desk, action="pool")).private, "no pool under the old id"
+    assert "50" in sentence(await desk.says("bo", command="pool")), "whoever gave sees it as before"
+    assert "50" not in sentence(await in_group(desk, admin=True, command="pool")), "another one"
+    await desk.chat.moved("telegram", "late", GROUP, "-1007")
+    assert "50" in sentence(await desk.says("ada", command="pool", place=there)), "a pool begun under the new id stays"
 
 
 @pytest.mark.parametrize("amount", ["0", "-5", "x", "²", "1e9", "0.0001", "999999"])

@@ -35,8 +35,9 @@ STAYS |= {
     "acts.by",
     "disputes.decided_by",
     "refunds.by",
+    "community_spenders.user_id",
 }
-"""What ends with the user who goes, or is a part of what happened."""
+"""What ends with the user who goes, is a part of what happened, or is read as of whom they joined."""
 
 
 @pytest.fixture

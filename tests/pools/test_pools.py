@@ -7,19 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from core.access.errors import CodeExpired
 from core.access.rules import new_code
 from core.db import DAY
 from core.disputes.models import Kind
 from core.generations.models import State, Submitted
+from core.generations.pages import uses_of
 from core.ledger.errors import InsufficientCredits
 from core.ledger.models import held_account, wallet
 from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, PoolExists, PoolNotFound
-from core.pools.models import Community, Policy, pool
+from core.pools.models import Community, Policy, Spenders, pool
 from core.pools.rules import read_policy
-from core.users.errors import Frozen
-from core.users.models import User
+from core.users.errors import Frozen, UserNotFound
+from core.users.models import User, users
 from core.worker import Worker
 from tests.stage import PRICE, Stage, breaches, staged, work_off
 
@@ -40,6 +42,11 @@ async def founded(stage: Stage, given: int, policy: Policy | None = None) -> Com
     if given:
         await app.run(lambda work: work.pools.contribute(made, stage.creator, given, "k"))
     return await app.run(lambda work: work.pools.set_policy(made, policy)) if policy else made
+
+
+async def ruled(stage: Stage, community: Community, policy: Policy) -> Community:
+    """With other rules."""
+    return await stage.app.run(lambda work: work.pools.set_policy(community, policy))
 
 
 async def press(stage: Stage, community: Community, user: User, number: int = 0) -> object:
@@ -114,6 +121,48 @@ async def test_what_the_rules_do_not_allow(stage: Stage, policy: Policy, why: st
     answer = await press(stage, community, stage.creator)
     assert isinstance(answer, PoolClosed)
     assert answer.facts["why"] == why
+
+
+async def test_only_whom_the_admins_let_spend(stage: Stage) -> None:
+    """Members of the list press while others do, some of them twice listed, one under the account that was joined into theirs."""
+    community = await founded(stage, PLENTY // 2, Policy(spenders=Spenders.LIST))
+    app = stage.app
+    people = [await stage.person(f"m{number}") for number in range(12)]
+    lets = [app.run(lambda work, u=user: work.pools.let(community, u.id, may=True)) for user in people[:4] * 2]  # type: ignore[misc]  # a default
+    await asyncio.gather(*lets)
+    other = await stage.person("other")
+    await app.run(lambda work: work.pools.let(community, other.id, may=True))
+    async with app.begin() as work:
+        await work.connection.execute(update(users).where(users.c.id == other.id).values(merged_into=people[4].id))
+    await app.run(lambda work: work.pools.let(community, other.id, may=True))
+    answers = await asyncio.gather(*(press(stage, community, user) for user in people))
+    assert [isinstance(each, Submitted) for each in answers] == [True] * 5 + [False] * 7
+    assert all(isinstance(each, PoolClosed) and each.facts["why"] == "list" for each in answers[5:])
+    await app.run(lambda work: work.pools.let(community, people[4].id, may=False))
+    assert isinstance(await press(stage, community, people[4], 1), PoolClosed)
+    with pytest.raises(UserNotFound):
+        await app.run(lambda work: work.pools.let(community, 999, may=True))
+    assert not breaches(await stage.audit())
+
+
+async def test_admins_alone_and_prompts_from_now_on(stage: Stage) -> None:
+    community = await founded(stage, PLENTY // 2, Policy(spenders=Spenders.ADMINS))
+    app, user = stage.app, stage.creator
+    refused = await press(stage, community, user)
+    assert isinstance(refused, PoolClosed) and refused.facts["why"] == "admins"
+    await stage.lend("sk-pool-one")
+    seen = []
+    for number in range(3):
+        await app.submit(replace(stage.order(f"a{number}", user), community_id=community.id, by_admin=True))
+        await work_off(Worker(app, 1))
+        async with app.read() as work:
+            seen.append([each.prompt for each in await uses_of(work.connection, community, 9)])
+        if number == 0:
+            community = await ruled(stage, community, replace(community.policy, prompts_since=app.now()))
+    assert community.policy.spenders is Spenders.ADMINS
+    changed = read_policy({"day_cap": "5"}, community.policy, [])
+    assert (changed.spenders, changed.prompts_since) == (Spenders.ADMINS, community.policy.prompts_since), "a form that does not ask"
+    assert seen == [[None], ["a cat", None], ["a cat", "a cat", None]]
 
 
 async def test_giving_is_once_and_never_more_than_there_is(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from bots.chat.types import Answer, CommandSpec, Event, Message, Paid, Person
+from bots.chat.types import Answer, CommandSpec, Event, Message, Paid, Person, Platform
 
 TOKEN = "7000000001:AAsandboxTokenForTests_x-y"
 WORDS = {
@@ -90,6 +90,7 @@ class FakeChat:
         self.checkouts: list[tuple[str, str, int, str]] = []
         self.payments: list[Paid] = []
         self.refunds: list[tuple[str, str]] = []
+        self.moves: list[tuple[str, str]] = []
         self.troubles = 0  # how many payments are still to fail
 
     async def handle(self, event: Event) -> Answer:
@@ -114,6 +115,10 @@ class FakeChat:
             raise OSError("no database")
         assert person.id == paid.person_id
         self.payments.append(paid)
+        self._finish(event_id)
+
+    async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
+        self.moves.append((old, new))
         self._finish(event_id)
 
     async def refunded(self, person: Person, charge: str, event_id: str) -> None:

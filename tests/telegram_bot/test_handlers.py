@@ -257,7 +257,9 @@ async def test_a_wait_that_an_answer_was_told_holds_what_is_delivered(sandbox: T
     assert 25.0 < desk.throttle.wait(str(CLUB), asyncio.get_running_loop().time(), edit=False) <= 30.0
 
 
-@pytest.mark.parametrize(("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", False)])
+@pytest.mark.parametrize(
+    ("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", True), (ADA, "/balance", False)]
+)
 async def test_who_administers_a_group_is_asked_when_it_matters(
     sandbox: TelegramSandbox, desk: Desk, person: int, said: str, admin: bool
 ) -> None:
@@ -271,3 +273,12 @@ async def test_who_administers_a_group_is_asked_when_it_matters(
     await sandbox.say(person, CLUB, said)
     await desk.work()
     assert [each.place.admin for each in seen] == [admin]
+
+
+@pytest.mark.parametrize(("chat", "said"), [(-7, {"migrate_to_chat_id": CLUB}), (CLUB, {"migrate_from_chat_id": -7})])
+async def test_a_group_that_becomes_a_supergroup(desk: Desk, chat: int, said: dict[str, int]) -> None:
+    """Both chats tell of it, in the name of an admin or of the group itself."""
+    anonymous = {"id": 1087968824, "is_bot": True, "first_name": "Group"}
+    message = {"message_id": 1, "date": 1, "chat": {"id": chat, "type": "supergroup", "title": "Club"}, "from": anonymous} | said
+    assert await desk.handlers.on_update({"update_id": 9, "message": message})
+    assert desk.chat.moves == [("-7", str(CLUB))]

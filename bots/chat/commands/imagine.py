@@ -5,7 +5,7 @@ from dataclasses import replace
 from bots.chat.commands.pools import community_of, payer_of, recalled
 from bots.chat.grammar import fields_in, parse, wish_of
 from bots.chat.registry import Context, action, command
-from bots.chat.types import Button, Field, Form, Option, Reply
+from bots.chat.types import Button, Field, Form, Option, Place, Reply
 from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
@@ -43,11 +43,25 @@ async def on_imagine(context: Context) -> Order:
 
 @action("pay_me", alone=True)
 async def on_pay_me(context: Context) -> Order | Reply:
-    """A wish that a pool did not pay for, paid by the creator, or drawn by a cheaper model; its words are kept for some minutes."""
-    options = await recalled(context, next(iter(context.words), ""))
-    if not options:
+    """A wish that a pool did not pay for, paid by the creator; its words are kept for some minutes."""
+    return await _once_more(context, pay="me")
+
+
+@action("cheaper", alone=True)
+async def on_cheaper(context: Context) -> Order | Reply:
+    """A wish that a pool did not pay for, drawn by a cheaper model that it may pay for."""
+    return await _once_more(context, model=next(iter(context.words[1:]), ""), quality="")
+
+
+async def _once_more(context: Context, **changes: str) -> Order | Reply:
+    """A wish that a pool did not pay for, changed. It is drawn where it was said, though its refusal may be read in private."""
+    found = await recalled(context, take=True)
+    if found is None:
         return Reply(Text("pay_me.gone"), private=True)
-    return await _wished(context, options | {"pay": "me"})
+    event = context.event
+    place = Place(found.chat, private=False, community=found.community, admin=found.admin)
+    order = await _wished(replace(context, event=replace(event, place=place)), found.options | changes)
+    return order if event.place.chat == found.chat else replace(order, event=None)
 
 
 async def _wished(context: Context, asked: dict[str, str]) -> Order:
@@ -55,6 +69,8 @@ async def _wished(context: Context, asked: dict[str, str]) -> Order:
     event, source = context.event, asked.get("source")
     preset = await context.work.presets.find(asked["preset"]) if asked.get("preset") else None
     options = asked if preset is None else filled(preset, asked | (fields_in(asked["fields"]) if asked.get("fields") else {}))
+    if "quality" in asked:
+        options = options | {"quality": asked["quality"]}  # also when that is none, whatever the preset says
     wish = wish_of(options, edits=source is not None or event.attachment is not None)
     community = await community_of(context)
     order = order_of(context, replace(wish, source_blob=source, preset_id=preset.id if preset else None), community)
@@ -62,7 +78,7 @@ async def _wished(context: Context, asked: dict[str, str]) -> Order:
         source = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
         order = replace(order, wish=replace(order.wish, source_blob=source))
     kept = {name: value for name, value in asked.items() if name != "source"} | ({"source": source} if source else {})
-    return replace(order, community_id=await payer_of(context, community, kept))
+    return replace(order, community_id=await payer_of(context, community, kept), by_admin=event.place.admin)
 
 
 @action("again", alone=True)

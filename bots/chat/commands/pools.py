@@ -1,24 +1,31 @@
 """/pool: Credits that a group or server shares: show, give, rules, and one pool for several groups by a code."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
+from bots.chat.pools import card
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.access.rules import new_code
 from core.access.service import CODES_PER_HOUR
+from core.address import Address
+from core.db import HOUR
 from core.generations.pages import uses_of
-from core.generations.spend import purses_of
 from core.joining.errors import TooManyCodes
+from core.mailbox.models import Notice
 from core.money import format_credits, parse_credits
 from core.pools.errors import CommunityAdminsOnly, PoolNotFound
-from core.pools.models import Community, pool
+from core.pools.models import Community, Spenders, pool
 from core.pools.rules import CAPS, read_policy
 from core.words import Amount, Text
 
-GIFTS = ("10", "50", "100")
 MAX_CODE = 40
 USES = 10
+SHOWN_PROMPT = 60
+LETTING, LETTING_SECONDS = "letting:{community}:{user}", 24 * 60 * 60
+"""The hint that somebody asks to be let spend, and for how long: only who asks can be let."""
+ASK_EVERY = HOUR
+"""Microseconds between two askings of one member for contributions."""
 WISH_SECONDS = 15 * 60
 """How long a wish that a pool did not pay for can be paid otherwise by a button."""
 
@@ -31,20 +38,20 @@ async def on_pool(context: Context) -> Reply:
         return await _given(context)
     words = (event.options.get("join") or event.argument.removeprefix("join ")).split()
     if words:
-        _admins(context)
+        only_admins(context)
         joined = await context.work.pools.use_code(words[0][:MAX_CODE], event.platform, _place(context))
-        return await _card(context, joined)
+        return await card(context.work, joined)
     found = await context.work.pools.here(event.platform, _place(context))
     if found is not None:
-        return await _card(context, found)
-    _admins(context)
-    return await _card(context, await context.work.pools.found(event.platform, _place(context), context.user.name))
+        return await card(context.work, found)
+    only_admins(context)
+    return await card(context.work, await context.work.pools.found(event.platform, _place(context), context.user.name))
 
 
 @action("pool")
 async def on_show(context: Context) -> Reply:
     """The pool here, as it is now."""
-    return replace(await _card(context, await _here(context)), edit=True)
+    return replace(await card(context.work, await pool_here(context)), edit=True)
 
 
 @action("give")
@@ -58,18 +65,20 @@ async def on_give(context: Context) -> Reply:
     if amount <= 0:
         field = Field("amount", Text("pool.ask.amount"), max_length=12)
         return Reply(form=Form("give", Text("button.give"), (field,)), private=True)
-    community = await _here(context)
+    community = await pool_here(context)
     await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
-    return await _card(context, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
+    return await card(context.work, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
 
 
 @action("pool_uses")
 async def on_uses(context: Context) -> Reply:
-    """Its newest uses, without prompts: those are their creators' own."""
-    found = await uses_of(context.work.connection, (await _here(context)).id, USES)
-    lines = [
-        Text("pool.use", {"id": each.generation, "user": each.user, "model": each.model, "amount": Amount(each.amount)}) for each in found
-    ]
+    """Its newest uses, with prompts where its rules show them: else those are their creators' own."""
+    found = await uses_of(context.work.connection, await pool_here(context), USES)
+    lines = []
+    for each in found:
+        facts = {"id": each.generation, "user": each.user, "model": each.model, "amount": Amount(each.amount)}
+        shown = each.prompt and {"prompt": each.prompt[:SHOWN_PROMPT]}
+        lines.append(Text("pool.use.prompt", facts | shown) if shown else Text("pool.use", facts))
     back = ((Button(Text("button.pool"), "pool"),),)
     return Reply(Text("pool.uses", {"lines": lines}) if lines else Text("pool.unused"), rows=back, edit=True)
 
@@ -77,8 +86,8 @@ async def on_uses(context: Context) -> Reply:
 @action("pool_rules")
 async def on_rules(context: Context) -> Reply:
     """The rules as a form, for whoever administers the group."""
-    _admins(context)
-    now = (await _here(context)).policy
+    only_admins(context)
+    now = (await pool_here(context)).policy
     caps = {name: getattr(now, name) for name in CAPS}
     shown = {name: "-" if cap is None else format_credits(cap) for name, cap in caps.items()}
     fields = tuple(Field(name, Text(f"pool.ask.{name}"), default=each, max_length=12) for name, each in shown.items())
@@ -93,37 +102,65 @@ async def on_rules(context: Context) -> Reply:
 @action("pool_set")
 async def on_set(context: Context) -> Reply:
     """The rules from now on. Raises BadPolicy."""
-    _admins(context)
-    community = await context.work.pools.lock((await _here(context)).id)
+    only_admins(context)
+    community = await context.work.pools.lock((await pool_here(context)).id)
     policy = read_policy(context.event.answers, community.policy, list(context.app.catalog.sale(context.app.today())))
-    return await _card(context, await context.work.pools.set_policy(community, policy))
+    return await card(context.work, await context.work.pools.set_policy(community, policy))
 
 
 @action("pool_switch")
 async def on_switch(context: Context) -> Reply:
     """Stops paying, or pays again."""
-    _admins(context)
-    community = await context.work.pools.lock((await _here(context)).id)
+    only_admins(context)
+    community = await context.work.pools.lock((await pool_here(context)).id)
     policy = replace(community.policy, enabled=not community.policy.enabled)
-    return replace(await _card(context, await context.work.pools.set_policy(community, policy)), edit=True)
+    return replace(await card(context.work, await context.work.pools.set_policy(community, policy)), edit=True)
 
 
 @action("pool_strict")
 async def on_strict(context: Context) -> Reply:
     """Forbids further topics here and veils pictures, or does so no more."""
-    _admins(context)
-    community = await context.work.pools.lock((await _here(context)).id)
-    return replace(await _card(context, await context.work.pools.set_strict(community, not community.strict)), edit=True)
+    only_admins(context)
+    community = await context.work.pools.lock((await pool_here(context)).id)
+    return replace(await card(context.work, await context.work.pools.set_strict(community, not community.strict)), edit=True)
 
 
 @action("pool_code")
 async def on_code(context: Context) -> Reply:
     """A code by which a group or server of another platform shares this pool. For the asker alone."""
-    _admins(context)
+    only_admins(context)
     code = new_code()
-    if not await context.work.pools.keep_code(await _here(context), code):
+    if not await context.work.pools.keep_code(await pool_here(context), code):
         raise TooManyCodes(limit=CODES_PER_HOUR)
     return Reply(Text("pool.code", {"code": code}), private=True)
+
+
+@action("pool_ask")
+async def on_ask(context: Context) -> Reply:
+    """Asks in the group for Credits, or to be let spend, for a wish that the pool did not pay: at most once an hour for each member."""
+    found = await recalled(context)
+    community = await context.work.pools.here(context.event.platform, found.community) if found else None
+    if found is None or community is None:
+        return Reply(Text("pay_me.gone"), private=True)
+    wants_in = community.policy.spenders is Spenders.LIST and context.user.id not in await context.work.pools.listed(community)
+    kind = "pool_let" if wants_in else "pool_ask"
+    if wants_in:
+        await context.app.hints.remember(LETTING.format(community=community.id, user=context.user.id), "1", LETTING_SECONDS)
+    key = f"{kind}:{community.id}:{context.user.id}:{context.work.now // ASK_EVERY}"
+    body = {"reader": context.user.id, "community": community.id}
+    said = await context.work.mailbox.say([Notice(key, Address(context.event.platform, found.chat), kind, body)])
+    return Reply(Text(f"{kind}.said" if said else "pool_ask.before"), private=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A wish that a pool did not pay for: its options, and where it was said. `name` is its order's key."""
+
+    name: str
+    options: dict[str, str]
+    chat: str
+    community: str
+    admin: bool
 
 
 async def community_of(context: Context) -> Community | None:
@@ -137,20 +174,23 @@ async def payer_of(context: Context, found: Community | None, options: dict[str,
     event = context.event
     if found is None or not found.policy.enabled or options.get("pay", "").lower() == "me":
         return None
-    await context.app.hints.remember(f"wish:{event.platform}:{event.id}:{context.user.id}", json.dumps(options), WISH_SECONDS)
+    name = f"{event.platform}:{event.id}"
+    kept = Recalled(name, options, event.place.chat, str(event.place.community), event.place.admin)
+    await context.app.hints.remember(f"wish:{name}:{context.user.id}", json.dumps(asdict(kept)), WISH_SECONDS)
     return found.id
 
 
-async def recalled(context: Context, name: str) -> dict[str, str]:
-    """The options of a wish of the presser's own that a pool did not pay for; empty when that is too long ago."""
-    key = f"wish:{name}:{context.user.id}"
+async def recalled(context: Context, *, take: bool = False) -> Recalled | None:
+    """The wish of the presser's own that a button names; None when that is too long ago. `take`: a second press finds nothing."""
+    key = f"wish:{next(iter(context.words), '')}:{context.user.id}"
     text = await context.app.hints.recall(key)
-    await context.app.hints.remember(key, "", WISH_SECONDS)  # a second press finds nothing
-    options: dict[str, str] = json.loads(text) if text else {}
-    return options
+    if take:
+        await context.app.hints.remember(key, "", WISH_SECONDS)
+    return Recalled(**json.loads(text)) if text else None
 
 
-def _admins(context: Context) -> None:
+def only_admins(context: Context) -> None:
+    """Raises CommunityAdminsOnly."""
     if not context.event.place.admin:
         raise CommunityAdminsOnly()
 
@@ -159,7 +199,8 @@ def _place(context: Context) -> str:
     return context.event.place.community or context.event.place.chat
 
 
-async def _here(context: Context) -> Community:
+async def pool_here(context: Context) -> Community:
+    """The pool of the group or server that was spoken in. Raises PoolNotFound."""
     found = None if context.event.place.private else await context.work.pools.here(context.event.platform, _place(context))
     if found is None:
         raise PoolNotFound()
@@ -176,34 +217,3 @@ async def _given(context: Context) -> Reply:
         for community, amount in found
     ]
     return Reply(Text("pool.yours", {"lines": lines}), private=True)
-
-
-async def _card(context: Context, community: Community, news: Text | None = None) -> Reply:
-    purse = (await purses_of(context.work.connection, [community.id], context.work.now, lock=False))[community.id]
-    top = [Text("pool.giver", {"name": name, "amount": Amount(amount)}) for name, amount in await context.work.pools.top(community)]
-    facts = {
-        "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
-        "rules": _rules(community), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
-    }  # fmt: skip
-    rows = (
-        tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
-        (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses")),
-        (
-            Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
-            Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
-        ),
-        (Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),),
-    )  # fmt: skip
-    return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
-
-
-def _rules(community: Community) -> list[Text]:
-    policy = community.policy
-    said = [Text(f"pool.rule.{name}", {"amount": Amount(cap)}) for name in CAPS if (cap := getattr(policy, name)) is not None]
-    if policy.models:
-        said.append(Text("pool.rule.models", {"models": sorted(policy.models)}))
-    if policy.quiet is not None:
-        said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
-    if community.strict:
-        said.append(Text("pool.rule.strict"))
-    return said or [Text("pool.rule.none")]

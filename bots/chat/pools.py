@@ -1,0 +1,78 @@
+"""A pool in words, and what its refusal offers."""
+
+from dataclasses import replace
+
+from bots.chat.errors import explain
+from bots.chat.types import Button, Reply
+from core.app import App
+from core.errors import Refusal
+from core.generations.models import Order
+from core.generations.spend import cheapest, purses_of
+from core.mailbox.models import Delivery
+from core.pools.models import Community, Spenders
+from core.pools.rules import CAPS
+from core.unit_of_work import UnitOfWork
+from core.words import Amount, Text
+
+GIFTS = ("10", "50", "100")
+MAX_ACTION = 64
+"""Bytes of a button's action."""
+
+
+async def declined(app: App, order: Order, error: Refusal) -> Reply:
+    """A pool's refusal with what can be done instead: a cheaper model that it would pay for, the own wallet, asking for Credits."""
+    reply = explain(error)
+    assert order.community_id is not None
+    async with app.read() as work:
+        purse = (await purses_of(work.connection, [order.community_id], work.now, lock=False))[order.community_id]
+        found = cheapest(order, purse, app.catalog, app.today(), work.now)
+    action = f"cheaper {order.key} {found[0]}" if found else ""
+    if found is None or len(action.encode()) > MAX_ACTION:
+        return reply
+    label = Text("button.cheaper", {"model": found[0], "price": Amount(found[1])})
+    return replace(reply, rows=(*reply.rows, (Button(label, action),)))
+
+
+async def asking(work: UnitOfWork, delivery: Delivery) -> Reply:
+    """A member asks in the group for Credits, or to be let spend."""
+    user = await work.users.get(int(delivery.body["reader"]))
+    if delivery.kind == "pool_ask":
+        return await card(work, await work.pools.get(int(delivery.body["community"])), Text("pool_ask", {"name": user.name}))
+    lets = Button(Text("button.pool_let", {"name": user.name}), f"pool_let {user.id}", style="primary")
+    return Reply(Text("pool_let", {"name": user.name}), rows=((lets,),))
+
+
+async def card(work: UnitOfWork, community: Community, news: Text | None = None) -> Reply:
+    """A pool as anybody there may see it, with buttons to give, look and rule."""
+    purse = (await purses_of(work.connection, [community.id], work.now, lock=False))[community.id]
+    top = [Text("pool.giver", {"name": name, "amount": Amount(amount)}) for name, amount in await work.pools.top(community)]
+    facts = {
+        "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
+        "rules": _rules(community), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
+    }  # fmt: skip
+    rows = (
+        tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
+        (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses"), Button(Text("button.pool_who"), "pool_who")),
+        (
+            Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
+            Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
+        ),
+        (Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),),
+    )  # fmt: skip
+    return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
+
+
+def _rules(community: Community) -> list[Text]:
+    policy = community.policy
+    said = [Text(f"pool.rule.{name}", {"amount": Amount(cap)}) for name in CAPS if (cap := getattr(policy, name)) is not None]
+    if policy.models:
+        said.append(Text("pool.rule.models", {"models": sorted(policy.models)}))
+    if policy.quiet is not None:
+        said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
+    if policy.spenders is not Spenders.ALL:
+        said.append(Text("pool.rule.spenders", {"who": Text(f"pool.who.{policy.spenders}")}))
+    if policy.prompts_since is not None:
+        said.append(Text("pool.rule.prompts"))
+    if community.strict:
+        said.append(Text("pool.rule.strict"))
+    return said or [Text("pool.rule.none")]
