@@ -1,4 +1,4 @@
-"""What was an admin's to press is nobody's any more once the role is gone, wherever the button stands and whoever the admin is elsewhere."""
+"""What was an admin's to press is refused once the role is gone, wherever the button stands and whoever the admin is elsewhere."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def lose(desk: Desk, who: str) -> None:
 
 
 async def test_old_buttons_begun_forms_and_forged_ones(desk: Desk) -> None:
-    """Every admin's button and form, pressed by whoever was an admin, in private and in a group; and a form that they had half filled in."""
+    """Every admin's button and form, pressed by whoever was an admin, in private and in a group; and a form that they had begun."""
     number = await delivered(desk)
     await desk.press(f"dispute {number} other")
     await make_admin(desk, "bo")
