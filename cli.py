@@ -339,16 +339,16 @@ def admin_grant(
 
 
 @admin_app.command("role")
-def admin_role(identity: str, role: str) -> None:
-    """Gives a role: `aetherflow admin role discord:2 admin`."""
+def admin_role(identity: str, role: str, take: Annotated[bool, typer.Option("--take", help="Takes it away instead.")] = False) -> None:
+    """Gives a role: `aetherflow admin role discord:2 admin`; with `--take` it is taken away at once."""
 
     async def main() -> None:
         if role.upper() not in Role.__members__:
             raise Misconfigured(setting="role", problem=f"{role!r} is none of {', '.join(Role.__members__).lower()}")
         async with opened(_settings()) as core:
             user = await core.run(lambda work: work.users.resolve(_identity(identity)))
-            await core.run(lambda work: work.users.add_role(user.id, Role[role.upper()]))
-            console.print(f"{identity} (user {user.id}) is {role} now.")
+            await core.run(lambda work: (work.users.take_role if take else work.users.add_role)(user.id, Role[role.upper()]))
+            console.print(f"{identity} (user {user.id}) is {'no ' if take else ''}{role} now.")
 
     _guarded(main)
 

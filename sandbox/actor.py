@@ -1,4 +1,4 @@
-"""One person in either chat, as the demo and the tests play them: says, presses, fills in, reads. Where the chats differ is told here alone."""
+"""One person in either chat, as the demo and the tests play them: says, presses, fills in, reads. Where the chats differ stands here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ class Actor:
             await self.reads(*words, chat=chat)
 
     async def presses(self, action: str, *words: str, chat: str = "") -> Message:
-        """Presses the newest button whose action is or begins with `action`, and reads what has `words`; without words, what stands there."""
+        """Presses the newest button whose action is or begins with `action`, and reads what has `words`; without words, nothing new."""
         found = await self.hands.wait_for(self.id, chat or self.chat, lambda message: _action(message, action) is not None, SECONDS)
         self._look(chat)
         self._asked_singly = self.telegram

@@ -18,7 +18,20 @@ from sandbox.discord_limits import Faults, RateLimits
 from sandbox.discord_messages import Messages, sniff
 from sandbox.discord_rest import Rest, on_file
 from sandbox.discord_rules import LABEL, LINK, SELECT, Json, asked
-from sandbox.discord_state import ADMIN_CHANNEL, APPLICATION, BOT_NAME, GUILD, IMAGINE, Channel, DiscordState, Interaction, Message, Person
+from sandbox.discord_state import (
+    ADMIN_CHANNEL,
+    ADMIN_ROLE,
+    APPLICATION,
+    BOT_NAME,
+    GUILD,
+    IMAGINE,
+    ROLES,
+    Channel,
+    DiscordState,
+    Interaction,
+    Message,
+    Person,
+)  # fmt: skip
 
 __all__ = ["ADA", "ADMIN_CHANNEL", "APPLICATION", "BO", "CHEN", "GUILD", "IMAGINE", "MIRA", "NOUR", "OLGA", "DiscordSandbox", "HandsError"]
 
@@ -86,8 +99,24 @@ class DiscordSandbox:
     # hands
 
     def people(self) -> list[View]:
-        """Everybody: id, name, language, admin."""
-        return [{"id": p.id, "name": p.name, "language": p.language, "admin": p.admin} for p in self.state.people.values()]
+        """Everybody: id, name, language, admin, and the ids of their roles in the server."""
+        return [
+            {"id": p.id, "name": p.name, "language": p.language, "admin": p.admin, "roles": p.all_roles} for p in self.state.people.values()
+        ]
+
+    def roles(self) -> list[View]:
+        """The server's roles that somebody can be given: id and name."""
+        return [{"id": role, "name": name} for role, name in ROLES.items()]
+
+    def set_role(self, person: str, role: str, on: bool = True) -> None:
+        """Gives a person a role of the server or takes it away; the bot sees it with their next interaction. Raises HandsError."""
+        found = self._person(person)
+        if role not in ROLES:
+            raise HandsError(f"there is no role {role}")
+        if role == ADMIN_ROLE:
+            found.admin = on
+        else:
+            (found.roles.add if on else found.roles.discard)(role)
 
     def add_person(self, name: str, language: str, person_id: str | None = None, *, admin: bool = False) -> View:
         """A new account, already in the server."""

@@ -35,6 +35,8 @@ def hands_routes(sandbox: "DiscordSandbox") -> list[web.RouteDef]:
         ("POST", "/press", hands.on_press),
         ("POST", "/submit", hands.on_submit),
         ("POST", "/block", hands.on_block),
+        ("GET", "/roles", hands.on_roles),
+        ("POST", "/roles", hands.on_set_role),
         ("POST", "/faults", hands.on_faults),
     ]
     routes = [web.route(method, ROOT + path, _as_json(handler)) for method, path, handler in table]
@@ -114,6 +116,15 @@ class _Hands:
         body = await _body(request)
         self._sandbox.block(body["person"], bool(body.get("blocked", True)))
         return {}
+
+    async def on_roles(self, _request: web.Request) -> Any:
+        return self._sandbox.roles()
+
+    async def on_set_role(self, request: web.Request) -> Any:
+        """{person, role, on?}; answers with everybody."""
+        body = await _body(request)
+        self._sandbox.set_role(body["person"], body["role"], bool(body.get("on", True)))
+        return self._sandbox.people()
 
     async def on_faults(self, request: web.Request) -> Any:
         body = await _body(request)

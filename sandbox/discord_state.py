@@ -19,6 +19,8 @@ APPLICATION = "100000000000000001"
 GUILD = "300000000000000001"
 EVERYONE = GUILD  # the role of everyone has the server's id
 ADMIN_ROLE = "300000000000000002"
+ROLES = {ADMIN_ROLE: "Admins", "300000000000000003": "Painters", "300000000000000004": "Patrons"}
+"""The server's roles beside the one of everyone; only Admins have more rights."""
 IMAGINE = "400000000000000001"
 ADMIN_CHANNEL = "400000000000000002"
 SERVER_NAME = "Aether Lounge"
@@ -33,12 +35,18 @@ _STYLES = {1: "primary", 2: "secondary", 3: "success", 4: "danger", LINK: "link"
 
 @dataclass(slots=True)
 class Person:
-    """Somebody with a Discord account. `admin`: administers the server."""
+    """Somebody with a Discord account. `admin`: administers the server; `roles`: further ones of ROLES."""
 
     id: str
     name: str
     language: str
     admin: bool = False
+    roles: set[str] = field(default_factory=set)
+
+    @property
+    def all_roles(self) -> list[str]:
+        """In the order of ROLES."""
+        return [role for role in ROLES if role in self.roles or (self.admin and role == ADMIN_ROLE)]
 
 
 @dataclass(slots=True)
@@ -190,7 +198,7 @@ class DiscordState:
             "user": self.user(user_id),
             "nick": None,
             "avatar": None,
-            "roles": [ADMIN_ROLE] if admin else [],
+            "roles": [] if user_id == APPLICATION else self.people[user_id].all_roles,
             "joined_at": "2026-01-01T00:00:00.000000+00:00",
             "premium_since": None,
             "deaf": False,
@@ -230,7 +238,7 @@ class DiscordState:
             "owner_id": owner,
             "preferred_locale": "en-US",
             "features": [],
-            "roles": [_role(EVERYONE, "@everyone", _MEMBER_RIGHTS, 0), _role(ADMIN_ROLE, "Admins", _ADMIN_RIGHTS, 1)],
+            "roles": [_role(EVERYONE, "@everyone", _MEMBER_RIGHTS, 0), *self._roles()],
             "emojis": [],
             "stickers": [],
             "channels": [self.channel(channel) for channel in self.channels.values() if not channel.private],
@@ -252,6 +260,10 @@ class DiscordState:
             "default_message_notifications": 1,
             "explicit_content_filter": 2,
         }
+
+    def _roles(self) -> list[Json]:
+        rights = {role: _ADMIN_RIGHTS if role == ADMIN_ROLE else _MEMBER_RIGHTS for role in ROLES}
+        return [_role(role, name, rights[role], len(ROLES) - place) for place, (role, name) in enumerate(ROLES.items())]
 
     def attachment(self, attachment: Attachment) -> Json:
         """An attachment object with a freshly signed address."""

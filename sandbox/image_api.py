@@ -19,8 +19,8 @@ MAX_TEXT = 100_000
 
 ERRORS = ("server", "unavailable", "rate_limited", "empty", "unauthorized", "moderated", "unverified", "model_missing")
 KINDS = (*ERRORS, "filtered", "blank", "hang", "cut", "garbage")
-"""What `fail_kind` can be: an error of that class (500, 503, 429 with retry-after, no credit left, 401, …), a filtered picture, one on
-which nothing is, no answer at all, half a picture and a broken connection, or 200 with bytes that are no picture. `filtered`, `blank`, `cut`
+"""What `fail_kind` can be: an error of that class (500, 503, 429 with retry-after, no credit left, …), a filtered picture, an empty one,
+no answer at all, half a picture and a broken connection, or 200 with bytes that are no picture. `filtered`, `blank`, `cut`
 and `garbage` take the money."""
 
 

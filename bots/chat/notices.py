@@ -23,6 +23,8 @@ from core.words import Amount, Text
 EDIT_EVERY = 5 * SECOND
 """Between two edits of a message about a running generation; both platforms' limits leave room for it."""
 SHOWN_PROMPT = 300
+FOR_ADMINS = frozenset({"alert", "preset_report", "payout_new", "bundle", "dispute_new"})
+"""What is said to admins alone: to nobody who has lost the role on the way."""
 ENDED = frozenset({State.DELIVERED, State.FAILED, State.CANCELLED, State.DISPUTED, State.REFUNDED})
 
 
@@ -51,7 +53,8 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
         return Wording(await status(work, generation), user.locale, live=True)
     if "reader" in delivery.body:
         reader = await work.users.get(int(delivery.body["reader"]))
-        return Wording(await _told(app, work, delivery), reader.locale)
+        lost = (delivery.kind in FOR_ADMINS or delivery.body.get("says") == "stats.chart") and not reader.is_admin
+        return Wording(None if lost else await _told(app, work, delivery), reader.locale)
     if delivery.kind in ("banned", "unbanned"):
         user = await work.users.get(int(delivery.body["user"]))
         return Wording(Reply(Text(f"notice.{delivery.kind}", {"reason": delivery.body["reason"]})), user.locale)

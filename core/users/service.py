@@ -94,6 +94,10 @@ class Users:
         """Adds a role."""
         await self._connection.execute(update(users).where(users.c.id == user_id).values(roles=users.c.roles.op("|")(int(role))))
 
+    async def take_role(self, user_id: int, role: Role) -> None:
+        """Takes a role away, in every place where the user is known."""
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(roles=users.c.roles.op("&")(~int(role))))
+
     async def admins(self) -> list[int]:
         """The platform's admins."""
         query = select(users.c.id).where(users.c.roles.op("&")(int(Role.ADMIN)) != 0, users.c.frozen.is_(False)).order_by(users.c.id)

@@ -5,6 +5,7 @@ import { openModal } from "./dialogs.js";
 import { element } from "./element.js";
 import { hints } from "./hints.js";
 import { drawn } from "./message.js";
+import { showRoles } from "./roles.js";
 import { base64, get, post } from "./server.js";
 import { meant } from "./stars.js";
 import { Suggestions } from "./suggestions.js";
@@ -111,6 +112,7 @@ export class Pane {
     this.chat = undefined;
     this.log.replaceChildren();
     this.find(".hints").hidden = true;
+    this.tried(() => showRoles(this));
     this.stream?.close();
     this.status("connecting");
     this.stream = new EventSource(`/hands/${this.platform}/stream?${new URLSearchParams({ person: id })}`);

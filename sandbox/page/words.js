@@ -6,6 +6,7 @@ const WORDS = {
   otherLanguage: ["中文", "English"],
   switchLanguage: ["切换到中文", "Switch to English"],
   youAre: ["You are", "你是"],
+  roles: ["Roles in the server", "在服务器中的角色"],
   admin: ["{0} (admin)", "{0}（管理员）"],
   chats: ["Chats", "聊天"],
   unread: ["{0}, unread", "{0}，有未读消息"],

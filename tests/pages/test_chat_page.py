@@ -278,3 +278,19 @@ async def test_narrow_screens_have_tabs(page: Page, world: World) -> None:
     await page.get_by_role("tab", name="Discord").click()
     await expect(page.locator("#discord textarea")).to_be_visible()
     await expect(page.locator("#telegram")).to_be_hidden()
+
+
+async def test_a_role_is_switched_on_and_off(page: Page, world: World) -> None:
+    await opened(page, world)
+    painters, admins = page.get_by_role("checkbox", name="Painters"), page.get_by_role("checkbox", name="Admins")
+    await painters.check()
+    await world.discord.until(lambda: world.discord.state.people[ADA].all_roles != [])
+    await expect(page.locator("#discord .chat")).to_have_count(2)
+    await admins.check()
+    await expect(page.locator("#discord .chat")).to_have_count(3)  # the admins' channel
+    await page.reload()
+    await expect(admins).to_be_checked()
+    await admins.uncheck()
+    await expect(page.locator("#discord .chat")).to_have_count(2)
+    await page.locator("#discord .person").select_option(label="Bo")
+    await expect(painters).not_to_be_checked()

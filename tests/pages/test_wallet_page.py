@@ -1,6 +1,5 @@
 """The wallet in a real browser: signing in, what it shows on a phone and on a desk, in both languages, and as Telegram's Mini App."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from core.worker import Worker
 from tests.access.test_init_data import TOKEN, init_data
 from tests.api.stage import Served, served_stage
 from tests.api.test_auth import newest_code
+from tests.pages.screens import keep
 from tests.stage import work_off
 
 ADDRESS, PASSWORD = "ada@example.org", "a long sentence is best"
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 
 
@@ -73,8 +72,8 @@ async def test_somebody_signs_in_and_sees_their_wallet(page: Page, served: Serve
     assert ("点" if locale == "zh" else "Credits") in await page.locator("main").inner_text()
     assert not problems
     assert all(url.startswith(served.url) for url in seen)
-    if size == "desk" and "AETHERFLOW_TEST_PICTURES" in os.environ:  # those of docs/ are made anew when somebody wants them
-        await page.screenshot(path=PICTURES / f"wallet.{locale}.png", full_page=True)
+    if size == "desk":
+        await keep(page, f"wallet.{locale}")
     await page.locator("form[action='/app/logout'] button").click()
     await page.locator("#email").wait_for()
 

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from sandbox.discord import ADA, ADMIN_CHANNEL, APPLICATION, BO, CHEN, GUILD, IMAGINE, OLGA, DiscordSandbox, HandsError
+from sandbox.discord_state import ADMIN_ROLE
 from tests.discord_bot.fakes import serving
 from tests.sandbox.test_discord_rules import BUTTON, IMAGINE_COMMAND, TEXT
 
@@ -290,3 +291,18 @@ async def test_the_hands_over_http(api: Api) -> None:
     await hand("POST", "/faults", {"statuses": 1, "status": 502})
     assert (await api.call("GET", f"/channels/{IMAGINE}"))[0] == 502
     assert (await api.call("POST", f"/channels/{api.sandbox.private_chat(ADA)}/messages", {"content": "x"}))[1]["code"] == 50007
+
+
+async def test_roles_of_the_server(sandbox: DiscordSandbox) -> None:
+    painters = next(each["id"] for each in sandbox.roles() if each["name"] == "Painters")
+    sandbox.set_role(ADA, painters)
+    sandbox.set_role(ADA, ADMIN_ROLE)
+    member = sandbox.state.member(ADA, rights=True)
+    assert member["roles"] == [ADMIN_ROLE, painters]
+    assert int(member["permissions"]) & 1 << 3
+    assert {each["id"]: each["name"] for each in sandbox.state.guild()["roles"]}[painters] == "Painters"
+    for role in (painters, ADMIN_ROLE):
+        sandbox.set_role(ADA, role, on=False)
+    assert next(each for each in sandbox.people() if each["id"] == ADA)["roles"] == []
+    with pytest.raises(HandsError):
+        sandbox.set_role(ADA, "1")

@@ -1,5 +1,7 @@
 """/user, /grant, /ban, /unban, /stats, /audit: for the platform's admins, each act with a reason."""
 
+from collections.abc import Sequence
+
 from bots.chat.chart import BAD, GOOD, Chart, draw
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
@@ -9,7 +11,7 @@ from core.db import DAY
 from core.generations.earn import CHARTS
 from core.mailbox.models import Notice
 from core.money import CREDIT, parse_credits
-from core.oversight.models import Dossier
+from core.oversight.models import Bar, Dossier
 from core.users.models import Role
 from core.words import Amount, Text
 
@@ -93,9 +95,7 @@ async def on_stats(context: Context) -> Reply:
         "sold": Amount(found.sold), "held": Amount(found.held), "owed": Amount(found.owed), "commission": Amount(found.commission),
         "maintenance": "" if standing.since is None else Text("stats.maintenance", {"reason": standing.reason}),
     }  # fmt: skip
-    title = Text("stats.drawn", {"delivered": f"{found.delivered:,}", "failed": f"{found.failed:,}"})
-    names, bars = (Text("stats.good"), Text("stats.bad")), [(bar.delivered, bar.failed) for bar in found.bars]
-    chart = Chart(title, names, (GOOD, BAD), bars, context.work.now - length, context.work.now)
+    chart = chart_of(found.bars, context.work.now - length, context.work.now)
     blob = await context.app.blobs.put(CHARTS, draw(chart, context.user.locale), "image/png")
     await context.work.leaving.doom([blob], context.work.now + CHART_KEPT)
     body = {"blob": blob, "reader": context.user.id, "says": "stats.chart"}
@@ -113,6 +113,14 @@ async def on_audit(context: Context) -> Reply:
     lines = [Text("audit.breach", {"name": each.name, "rows": list(each.breaches[:5])}) for each in wrong]
     facts = {"checks": len(found.findings), "entries": found.figures["entries"], "legs": found.figures["legs"], "lines": lines}
     return Reply(Text("audit.breached" if wrong else "audit.clean", facts), private=True)
+
+
+def chart_of(bars: Sequence[Bar], since: int, until: int) -> Chart:
+    """What was delivered and what failed between two moments."""
+    delivered, failed = sum(each.delivered for each in bars), sum(each.failed for each in bars)
+    title = Text("stats.drawn", {"delivered": f"{delivered:,}", "failed": f"{failed:,}"})
+    pairs = [(each.delivered, each.failed) for each in bars]
+    return Chart(title, (Text("stats.good"), Text("stats.bad")), (GOOD, BAD), pairs, since, until)
 
 
 def _who(context: Context) -> str:
