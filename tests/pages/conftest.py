@@ -3,12 +3,17 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright
 
+import sandbox.pictures
+
 PATH = "AETHERFLOW_TEST_CHROMIUM"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FONTS: dict[str, str | float | bool] = {"XDG_DATA_HOME": str(Path(sandbox.pictures.__file__).parent)}
+"""Where the browser looks for fonts too: Chinese is drawn, also on a machine that has no letters for it."""
 QUIET = [
     "--no-sandbox",  # root may not have one, and the pages are our own
     "--disable-gpu",
@@ -24,7 +29,7 @@ QUIET = [
 async def page(_chromium: str) -> AsyncIterator[Page]:
     """A page of a browser of its own."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_chromium, args=QUIET)
+        browser = await playwright.chromium.launch(executable_path=_chromium, args=QUIET, env=dict(os.environ) | FONTS)
         yield await browser.new_page()
         await browser.close()
 
