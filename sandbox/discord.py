@@ -121,7 +121,7 @@ class DiscordSandbox:
     def add_person(self, name: str, language: str, person_id: str | None = None, *, admin: bool = False) -> View:
         """A new account, already in the server."""
         person = self.state.add_person(Person(person_id or self.state.new_id(), name, language, admin))
-        return {"id": person.id, "name": name, "language": language, "admin": admin}
+        return {"id": person.id, "name": name, "language": language, "admin": admin, "roles": person.all_roles}
 
     def block(self, person: str, blocked: bool = True) -> None:
         """The person takes no more private messages from the bot, or does again."""

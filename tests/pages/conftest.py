@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from bots.chat.chart import FONT
+
 PATH = "AETHERFLOW_TEST_CHROMIUM"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
@@ -19,7 +21,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-FONTS = Path(__file__).parents[2] / "sandbox" / "fonts"
+FONTS = FONT.parent
 """A font of ours with Chinese: many a machine for tests has none, and a picture for docs/ would show boxes."""
 FONTCONFIG = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd"><fontconfig>
 <include ignore_missing="yes">/etc/fonts/fonts.conf</include><dir>{fonts}</dir><cachedir>{cache}</cachedir></fontconfig>"""

@@ -34,7 +34,7 @@ async def test_the_chat_page(page: Page, language: str, tmp_path: Path, sqlite_u
         there = Actor(stage.world, "discord", number)
         await there.hands.until(lambda: bool(there.hands.gateway.shards and there.hands.commands()))
         fox, street = PROMPTS[language]
-        await creator.says("/start", WORDS[language]["welcome"])
+        await creator.says("/start", "creator")
         await creator.says(f"/imagine {fox} --ar 16:9 --seed 7")
         await creator.reads(picture=True)
         await there.says(f"/imagine {street} style:anime", chat=IMAGINE)

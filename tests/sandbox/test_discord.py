@@ -293,7 +293,8 @@ async def test_the_hands_over_http(api: Api) -> None:
     assert (await api.call("POST", f"/channels/{api.sandbox.private_chat(ADA)}/messages", {"content": "x"}))[1]["code"] == 50007
 
 
-async def test_roles_of_the_server(sandbox: DiscordSandbox) -> None:
+async def test_roles_of_the_server(api: Api) -> None:
+    sandbox = api.sandbox
     painters = next(each["id"] for each in sandbox.roles() if each["name"] == "Painters")
     sandbox.set_role(ADA, painters)
     sandbox.set_role(ADA, ADMIN_ROLE)
