@@ -67,7 +67,8 @@ def test(arguments: list[str]) -> None:
     shutil.rmtree(ROOT / ".coverage", ignore_errors=True)
     (ROOT / ".coverage").mkdir()
     environment = {"AETHERFLOW_TEST_CHROMIUM": chromium()} if wants_browser() else {}
-    call("-m", "coverage", "run", "-m", "pytest", "-n", "auto", "--dist", "worksteal", **environment)
+    workers = str(2 * (os.cpu_count() or 1))  # each of them waits for sockets and clocks about half of the time
+    call("-m", "coverage", "run", "-m", "pytest", "-n", workers, "--dist", "worksteal", **environment)
     call("-m", "coverage", "combine", "--quiet")
     call("-m", "coverage", "report")
 
