@@ -1,5 +1,6 @@
 """explain(error) -> Reply: the one place where a refusal becomes words."""
 
+from bots.chat.grammar import FLAGS
 from bots.chat.types import Button, Reply
 from core.errors import AetherflowError
 from core.words import Amount, Text
@@ -19,6 +20,8 @@ def explain(error: AetherflowError) -> Reply:
         code += f".{error.facts['problem']}"
     if error.code == "bad_parameter" and not error.facts["allowed"]:
         code += ".unsupported"
+    elif error.code == "bad_parameter" and not error.facts["value"]:
+        code += ".missing" if error.facts["flag"] in FLAGS else ".unknown"
     if error.code == "bad_limit":
         facts["field"] = Text(f"field.{error.facts['field']}")
     if error.code == "not_allowed_now":

@@ -17,8 +17,8 @@ VERDICTS = ("refund", "part", "goodwill", "reject")
 async def on_dispute(context: Context) -> Reply:
     """Which picture it is about: those that may still be disputed."""
     named = context.event.options.get("number") or context.event.argument.strip()
-    if named:
-        return await _ask_kind(context, int(named) if named.isascii() and named.isdigit() and len(named) < 16 else 0)
+    if named.isascii() and named.isdigit() and len(named) < 16:
+        return await _ask_kind(context, int(named))
     found = await context.work.disputes.disputable(context.user.id)
     if not found:
         return Reply(Text("dispute.none"), private=True)
