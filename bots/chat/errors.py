@@ -1,5 +1,8 @@
 """explain(error) -> Reply: the one place where a refusal becomes words."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bots.chat.grammar import FLAGS
 from bots.chat.types import Button, Reply
 from core.errors import AetherflowError
@@ -10,6 +13,14 @@ _LIMITS = frozenset({"grant_too_large"})
 """Codes whose limit is an amount."""
 
 
+def _of_parameter(facts: Mapping[str, Any]) -> str:
+    if not facts["allowed"]:
+        return ".unsupported"
+    if facts["value"]:
+        return ""
+    return ".missing" if facts["flag"] in FLAGS else ".unknown"
+
+
 def explain(error: AetherflowError) -> Reply:
     """What is wrong and what to do next; for the asker alone."""
     facts = {name: Amount(value) if name in _AMOUNTS else value for name, value in error.facts.items()}
@@ -18,10 +29,8 @@ def explain(error: AetherflowError) -> Reply:
     code = f"error.{error.code}"
     if error.code == "bad_prompt":
         code += f".{error.facts['problem']}"
-    if error.code == "bad_parameter" and not error.facts["allowed"]:
-        code += ".unsupported"
-    elif error.code == "bad_parameter" and not error.facts["value"]:
-        code += ".missing" if error.facts["flag"] in FLAGS else ".unknown"
+    if error.code == "bad_parameter":
+        code += _of_parameter(error.facts)
     if error.code == "bad_limit":
         facts["field"] = Text(f"field.{error.facts['field']}")
     if error.code == "not_allowed_now":

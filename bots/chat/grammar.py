@@ -16,8 +16,10 @@ _TYPED = re.compile(r"(?:^|\s)--[A-Za-z]")
 
 
 def asked_of(options: Mapping[str, str], argument: str) -> dict[str, str]:
-    """What was asked for: options, or flags in the argument. Flags that are typed into the option `prompt` all the same count too, as nobody
-    wants a picture of them; an option wins over its flag. Raises BadParameter like `parse`."""
+    """What was asked for: options, or flags in the argument. Raises BadParameter like `parse`.
+
+    Flags that are typed into the option `prompt` all the same count too, as nobody wants a picture of them; an option wins over its flag.
+    """
     if not options:
         return parse(argument)
     prompt = options.get("prompt", "")
