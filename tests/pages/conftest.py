@@ -29,7 +29,7 @@ QUIET = [
 async def page(_chromium: str) -> AsyncIterator[Page]:
     """A page of a browser of its own."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_chromium, args=QUIET, env=dict(os.environ) | FONTS)
+        browser = await playwright.chromium.launch(executable_path=_chromium, args=QUIET, env={**os.environ, **FONTS})
         yield await browser.new_page()
         await browser.close()
 
