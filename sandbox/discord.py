@@ -33,7 +33,21 @@ from sandbox.discord_state import (
     Person,
 )  # fmt: skip
 
-__all__ = ["ADA", "ADMIN_CHANNEL", "APPLICATION", "BO", "CHEN", "GUILD", "IMAGINE", "MIRA", "NOUR", "OLGA", "DiscordSandbox", "HandsError"]
+__all__ = [
+    "ADA",
+    "ADMIN_CHANNEL",
+    "ADMIN_ROLE",
+    "APPLICATION",
+    "BO",
+    "CHEN",
+    "GUILD",
+    "IMAGINE",
+    "MIRA",
+    "NOUR",
+    "OLGA",
+    "DiscordSandbox",
+    "HandsError",
+]
 
 ADA, BO, CHEN, MIRA, NOUR, OLGA = (f"20000000000000000{number}" for number in (1, 2, 3, 4, 5, 9))
 _SEEDS = (

@@ -1,7 +1,10 @@
 """explain(error) -> Reply: the one place where a refusal becomes words."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+from bots.chat.grammar import FLAGS
 from bots.chat.types import Button, Reply
 from core.db import SECOND
 from core.errors import AetherflowError
@@ -16,6 +19,14 @@ _PARTS = {"bad_prompt": "problem", "bad_preset": "problem", "pool_cap": "cap", "
 """Codes that are worded by what is wrong, and the fact that says it."""
 
 
+def _of_parameter(facts: Mapping[str, Any]) -> str:
+    if not facts["allowed"]:
+        return ".unsupported"
+    if facts["value"]:
+        return ""
+    return ".missing" if facts["flag"] in FLAGS else ".unknown"
+
+
 def explain(error: AetherflowError) -> Reply:
     """What is wrong and what to do next; for the asker alone."""
     facts = {name: Amount(value) if name in _AMOUNTS else value for name, value in error.facts.items()}
@@ -24,8 +35,8 @@ def explain(error: AetherflowError) -> Reply:
     code = f"error.{error.code}"
     if (part := _PARTS.get(error.code)) is not None:
         code += f".{error.facts[part]}"
-    if error.code == "bad_parameter" and not error.facts["allowed"]:
-        code += ".unsupported"
+    if error.code == "bad_parameter":
+        code += _of_parameter(error.facts)
     if error.code == "bad_limit":
         facts["field"] = Text(f"field.{error.facts['field']}")
     if error.code == "not_allowed_now":

@@ -1,5 +1,6 @@
 """One grammar for /imagine: flags inside the prompt, or options. Both end in the same Wish."""
 
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -9,6 +10,20 @@ from core.presets.rules import PREFIX
 
 FLAGS = ("ar", "model", "seed", "no", "style", "quality", "preset", "pay")
 ALIASES = {"aspect": "ar", "ratio": "ar", "m": "model", "negative": "no"}
+
+
+_TYPED = re.compile(r"(?:^|\s)--[A-Za-z]")
+
+
+def asked_of(options: Mapping[str, str], argument: str) -> dict[str, str]:
+    """What was asked for: options, or flags in the argument. Raises BadParameter like `parse`.
+
+    Flags that are typed into the option `prompt` all the same count too, as nobody wants a picture of them; an option wins over its flag.
+    """
+    if not options:
+        return parse(argument)
+    prompt = options.get("prompt", "")
+    return (parse(prompt) if _TYPED.search(prompt) else {"prompt": prompt}) | {n: v for n, v in options.items() if n != "prompt"}
 
 
 def parse(argument: str) -> dict[str, str]:

@@ -42,7 +42,8 @@ WISHES = [
 ]  # fmt: skip
 OPTIONS: list[tuple[dict[str, str], list[str]]] = [
     ({"prompt": "a cat", "model": "dragon"}, ["dragon", "core"]), ({"prompt": " "}, ["/imagine"]), ({"model": "core"}, ["/imagine"]),
-    ({"prompt": "a cat", "seed": "-5"}, ["-5"]), ({"prompt": "a cat", "style": "gothic"}, ["gothic"]),
+    ({"prompt": "a cat", "seed": "-5"}, ["-5"]), ({"prompt": "a cat --wings 3"}, ["--wings", "--ar"]), ({"prompt": "a cat --ar"}, ["--ar"]),
+    ({"prompt": "a cat --seed 3", "seed": "-5"}, ["-5"]), ({"prompt": "a cat", "style": "gothic"}, ["gothic"]),
 ]  # fmt: skip
 
 

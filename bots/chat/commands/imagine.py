@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bots.chat.commands.pools import community_of, payer_of, recalled
-from bots.chat.grammar import fields_in, parse, wish_of
+from bots.chat.grammar import asked_of, fields_in, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Place, Reply
 from core.address import Address
@@ -37,7 +37,7 @@ MAX_FORM_PROMPT = 1000
 )
 async def on_imagine(context: Context) -> Order:
     """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter, PresetNotFound, BadPresetField."""
-    asked = context.event.options or parse(context.event.argument)
+    asked = asked_of(context.event.options, context.event.argument)
     return await _wished(context, {name: value for name, value in asked.items() if name != "source"})
 
 
@@ -127,8 +127,8 @@ async def on_upscale(context: Context) -> Order:
 @command("cancel", always=True)
 @action("cancel", always=True)
 async def on_cancel(context: Context) -> Reply:
-    """Cancels what still waits: one by its button, or the list to choose from."""
-    if context.words:
+    """Cancels what still waits: one by its button or number, or the list to choose from."""
+    if context.number() or (context.words and context.event.action):
         generation = await context.work.generations.cancel(context.number(), context.user.id)
         return Reply(Text("cancelled", {"id": generation.id}), toast=context.event.action is not None, private=True)
     waiting = await context.work.generations.waiting(context.user.id)

@@ -62,6 +62,8 @@ async def on_give(context: Context) -> Reply:
         amount = parse_credits(text)
     except ValueError:
         amount = 0
+    if amount <= 0 and context.event.answers:
+        return Reply(Text("pool.bad_gift"), rows=((Button(Text("button.give"), "give"),),), private=True)
     if amount <= 0:
         field = Field("amount", Text("pool.ask.amount"), max_length=12)
         return Reply(form=Form("give", Text("button.give"), (field,)), private=True)
