@@ -60,7 +60,7 @@ async def test_a_key_goes_through_the_form_and_is_listed(served: Served) -> None
         assert (changed["state"], changed["label"]) == ("listed", "mine")
         assert changed["limits"] == {
             "price_percent": 80, "max_concurrency": 2, "per_minute": 20, "day_limit": "12.5", "month_limit": "100",
-            "hours": "09:00-18:00", "utc_offset_minutes": 480,
+            "hours": "09:00-18:00", "utc_offset_minutes": 480, "strike_limit": 20,
         }  # fmt: skip
         assert (await client.patch(path, json={"state": "paused"})).json()["state"] == "paused"
         assert (await client.patch(path, json={"state": "paused"})).json()["state"] == "paused"

@@ -141,4 +141,8 @@ async def test_a_zero_byte_is_no_error(desk: Desk, said: dict[str, str]) -> None
 
 
 async def test_what_is_not_drawn_here_costs_nothing(desk: Desk) -> None:
-    await refused(desk, "fake passport", command="imagine", argument="a fake passport")
+    before = await desk.dump()
+    answer = await desk.says(command="imagine", argument="a fake passport")
+    after = await desk.dump()
+    assert answer.private and "fake passport" in sentence(answer)
+    assert {name for name in before if before[name] != after[name]} == {"users"}, "a strike, and nothing else"
