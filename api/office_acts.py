@@ -125,6 +125,22 @@ class UsersTable(Table):
         await perform(request, pk, lambda work, admin, number, reason, _: work.oversight.unban(admin, number, reason))
 
 
+def _judged(request: Request, verdict: State) -> Use:
+    """A verdict; what moves more than the settings let one admin move waits for a second one."""
+    alone = core_of(request).settings.verdict_confirm_above * CREDIT
+
+    async def use(work: UnitOfWork, admin: User, number: int, reason: str, amount: int) -> None:
+        disputes = work.disputes
+        if verdict is State.PARTLY:
+            await disputes.refund_part(number, admin, amount, reason, alone=alone)
+        elif verdict is State.COMPENSATED:
+            await disputes.compensate(number, admin, amount, reason, alone=alone)
+        else:
+            await disputes.decide(number, admin, refunds=verdict is State.REFUNDED, reason=reason, alone=alone)
+
+    return use
+
+
 class VerdictsTable(DisputesTable):
     """Disputes, decided here."""
 
@@ -139,25 +155,25 @@ class VerdictsTable(DisputesTable):
     )
     async def refund(self, request: Request, pk: str) -> None:
         """All of it goes back."""
-        await perform(request, pk, lambda work, admin, number, reason, _: work.disputes.decide(number, admin, refunds=True, reason=reason))
+        await perform(request, pk, _judged(request, State.REFUNDED))
 
     @row_action("part", later("act.part"), later("ask.part"), form=amount_form, icon_class="fa fa-percent", submit_btn_text=later("send"))
     async def part(self, request: Request, pk: str) -> None:
         """A part goes back."""
-        await perform(request, pk, lambda work, admin, number, reason, sum_: work.disputes.refund_part(number, admin, sum_, reason))
+        await perform(request, pk, _judged(request, State.PARTLY))
 
     @row_action(
         "reject", later("act.reject"), later("ask.reject"), form=reason_form, icon_class="fa fa-times", submit_btn_text=later("send")
     )
     async def reject(self, request: Request, pk: str) -> None:
         """All stays as it is."""
-        await perform(request, pk, lambda work, admin, number, reason, _: work.disputes.decide(number, admin, refunds=False, reason=reason))
+        await perform(request, pk, _judged(request, State.REJECTED))
 
     @row_action("goodwill", later("act.goodwill"), later("ask.goodwill"), form=amount_form, icon_class="fa fa-gift",
                 submit_btn_text=later("send"))  # fmt: skip
     async def goodwill(self, request: Request, pk: str) -> None:
         """The platform gives."""
-        await perform(request, pk, lambda work, admin, number, reason, sum_: work.disputes.compensate(number, admin, sum_, reason))
+        await perform(request, pk, _judged(request, State.COMPENSATED))
 
 
 class PresetsTable(Table):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, false, func, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Select, false, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.acts.models import acts
@@ -60,11 +60,7 @@ def _view(table: Any, names: str, numbers: str = "id", texts: str = "", key: str
 
 
 VIEWS: dict[str, View] = {
-    "users": View(
-        users,
-        tuple(users.c[name] for name in ("id", "name", "locale", "roles", "frozen", "merged_into", "created_at")),
-        (users.c.id,), (users.c.id,), (func.lower(users.c.name),),
-    ),
+    "users": _view(users, "id name locale roles frozen merged_into created_at", texts="name"),
     "wallets": _view(accounts, "address balance guarded", numbers="", texts="address", key="address"),
     "movements": View(
         legs.join(entries, entries.c.id == legs.c.entry_id),
@@ -179,7 +175,7 @@ def _found(view: View, search: str, *columns: ColumnElement[Any]) -> Select[Any]
         known = select(identities.c.user_id).where(identities.c.platform == platform, identities.c.external_id == person)
         where |= users.c.id.in_(known) if colon else false()
     for column in view.texts:
-        where |= column == (text if isinstance(column, Column) else text.lower())  # any other is lower(name)
+        where |= column == text
     return query.where(where)
 
 

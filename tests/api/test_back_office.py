@@ -12,6 +12,7 @@ from sqlalchemy import update
 from api.office_session import COOKIE, IDLE, LONGEST
 from api.signing import sign
 from core.disputes.models import Kind
+from core.disputes.models import State as DisputeState
 from core.ledger.models import wallet
 from core.oversight.record import VIEWS
 from core.unit_of_work import UnitOfWork
@@ -205,3 +206,18 @@ async def test_a_dispute_is_decided_once(served: Served) -> None:
         assert (await act(client, "disputes", "part", dispute.id, reason="half", amount="1000")).status_code == 400
         assert (await act(client, "disputes", "part", dispute.id, reason="half", amount="1")).status_code == 200
         assert (await act(client, "disputes", "refund", dispute.id, reason="all")).status_code == 400
+
+
+async def test_a_verdict_above_the_setting_waits_for_a_second_admin(served: Served) -> None:
+    served.app.settings.verdict_confirm_above = 0
+    await account(served, BOSS, admin=True)
+    await served.app.grant(served.stage.creator.id, 100_000, "grant:1")
+    number = (await served.stage.submit("a fox"))[0].id
+    await work_off(Worker(served.app, 1))
+    dispute = await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER))
+    async with browser(served) as client:
+        await sign_in(client, BOSS)
+        assert (await act(client, "disputes", "refund", dispute.id, reason="all")).status_code == 200
+    async with served.app.read() as work:
+        found = await work.disputes.get(dispute.id)
+    assert (found.state, found.proposed) == (DisputeState.OPEN, DisputeState.REFUNDED)
