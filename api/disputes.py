@@ -10,15 +10,13 @@ from api.idempotency import Answer, IdempotencyKey, once
 from api.pages import Cursor, Limit, Page, Pager
 from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, moment_or_none, refusals
 from core.acts.models import MAX_REASON
-from core.disputes.models import Dispute, Kind, State
-from core.disputes.service import Disputes
+from core.disputes.models import VERDICTS, Dispute, Kind, State
 from core.money import CREDIT, format_credits, parse_credits
 
 router = APIRouter(tags=["disputes"])
 
 Opener = Annotated[Caller, Depends(allowed("disputes"))]
 Admin = Annotated[Caller, Depends(allowed("admin"))]
-VERDICTS = {"refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED}
 Number = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
@@ -111,18 +109,12 @@ async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked,
     alone = app.settings.verdict_confirm_above * CREDIT
 
     async def act() -> Answer:
-        decided = await app.run(lambda work: _decide(work.disputes))
+        decided = await app.run(
+            lambda work: work.disputes.decide(
+                number, caller.user, VERDICTS[asked.verdict], asked.reason, alone=alone, amount=amount, reverses=asked.reverses
+            )
+        )
         return Answer(200, _shown(decided, admin=True).model_dump_json().encode())
-
-    async def _decide(disputes: Disputes) -> Dispute:
-        admin, reason = caller.user, asked.reason
-        if asked.reverses:
-            return await disputes.reverse(number, admin, VERDICTS[asked.verdict], amount, reason, alone=alone)
-        if asked.verdict == "part":
-            return await disputes.refund_part(number, admin, amount, reason, alone=alone)
-        if asked.verdict == "goodwill":
-            return await disputes.compensate(number, admin, amount, reason, alone=alone)
-        return await disputes.decide(number, admin, refunds=asked.verdict == "refund", reason=reason, alone=alone)
 
     done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(), act)
     return done.response(replayed=replayed)

@@ -129,16 +129,7 @@ def _judged(request: Request, verdict: State) -> Use:
     """A verdict; what moves more than the settings let one admin move waits for a second one."""
     alone = core_of(request).settings.verdict_confirm_above * CREDIT
 
-    async def use(work: UnitOfWork, admin: User, number: int, reason: str, amount: int) -> None:
-        disputes = work.disputes
-        if verdict is State.PARTLY:
-            await disputes.refund_part(number, admin, amount, reason, alone=alone)
-        elif verdict is State.COMPENSATED:
-            await disputes.compensate(number, admin, amount, reason, alone=alone)
-        else:
-            await disputes.decide(number, admin, refunds=verdict is State.REFUNDED, reason=reason, alone=alone)
-
-    return use
+    return lambda work, admin, number, reason, amount: work.disputes.decide(number, admin, verdict, reason, alone=alone, amount=amount)
 
 
 class VerdictsTable(DisputesTable):

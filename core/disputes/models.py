@@ -58,6 +58,10 @@ disputes = Table(
 )
 
 
+VERDICTS = {"refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED}
+"""What admins decide, in the words of buttons and requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dispute:
     """A dispute. Times in microseconds; `reason` is the verdict's; `evidence` None until the picture was looked at.

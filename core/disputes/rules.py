@@ -12,7 +12,7 @@ from core.disputes.errors import BadAmount
 from core.disputes.models import State
 from core.generations.rules import released
 from core.ledger.models import INSURANCE, Leg, Posting, wallet
-from core.money import CREDIT, split
+from core.money import split
 
 FLAT = 1.5
 """Standard deviation of a channel (0 to 255) below which a picture shows nothing."""
@@ -26,8 +26,6 @@ REVERSE_DAYS = 30
 """How long after a rejection another verdict may take its place."""
 REJECTED_WINDOW = 30 * DAY
 """The rejected disputes by which an opener is limited."""
-CONFIRM_ABOVE = 20 * CREDIT
-"""What one admin alone may move, where the settings do not say."""
 
 
 def refund(generation_id: int, payer: str, shares: Sequence[tuple[str, int]]) -> Posting:

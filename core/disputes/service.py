@@ -25,7 +25,6 @@ from core.disputes.errors import (
 )
 from core.disputes.models import MAX_TEXT, Dispute, Kind, State, disputes
 from core.disputes.rules import (
-    CONFIRM_ABOVE,
     REJECTED_WINDOW,
     REVERSE_DAYS,
     TAKEN,
@@ -51,8 +50,6 @@ from core.users.models import User, users
 from core.users.service import Users
 
 PAGE = 10
-REJECTED_MOST = 3
-"""Rejected disputes within the window, where the settings do not say."""
 COPIES = 50
 """Earlier pictures with the same bytes that are looked at."""
 
@@ -64,7 +61,7 @@ class Disputes:
         self._connection = connection
         self._now = now
 
-    async def open(self, generation_id: int, user: User, kind: Kind, rejected_most: int = REJECTED_MOST) -> Dispute:
+    async def open(self, generation_id: int, user: User, kind: Kind, rejected_most: int) -> Dispute:
         """Opens one about a picture of the user's own, within its window.
 
         Raises Frozen, TooManyDisputes, GenerationNotFound, NotDisputable.
@@ -170,44 +167,19 @@ class Disputes:
             raise AlreadyDecided(dispute=dispute_id)
         return await self._set(dispute_id, taken_by=admin.id, taken_until=self._now + TAKEN)
 
-    async def decide(self, dispute_id: int, admin: User, *, refunds: bool, reason: str, alone: int = CONFIRM_ABOVE) -> Dispute:
-        """The verdict: all of it goes back to whoever paid, or all stays as it is. Both sides are told.
+    async def decide(
+        self, dispute_id: int, admin: User, verdict: State, reason: str, *, alone: int, amount: int = 0, reverses: bool = False
+    ) -> Dispute:
+        """The verdict: refunded, all of it goes back to whoever paid; partly, `amount` of it, from all shares in proportion; compensated,
+        the platform gives `amount` of goodwill, at most what was paid; rejected, all stays as it is. Both sides are told.
 
         What moves more than `alone` milli-credits is proposed, and counts once another admin gives the same verdict or confirms it.
-        Raises DisputeNotFound, AlreadyDecided, OwnDispute, DisputeTaken, SecondAdmin, ReasonNeeded.
+        `reverses`: it takes the place of a rejection, within REVERSE_DAYS; what was earned is only reached while it is pending.
+
+        Raises DisputeNotFound, AlreadyDecided, OwnDispute, DisputeTaken, SecondAdmin, NotReversible, ReasonNeeded, BadAmount.
         """
-        return await self._judge(dispute_id, admin, State.REFUNDED if refunds else State.REJECTED, 0, reason, alone)
-
-    async def refund_part(self, dispute_id: int, admin: User, amount: int, reason: str, *, alone: int = CONFIRM_ABOVE) -> Dispute:
-        """`amount` of it goes back, from all shares in proportion. Raises as `decide`, and BadAmount unless it is a part."""
-        return await self._judge(dispute_id, admin, State.PARTLY, amount, reason, alone)
-
-    async def compensate(self, dispute_id: int, admin: User, amount: int, reason: str, *, alone: int = CONFIRM_ABOVE) -> Dispute:
-        """Goodwill of the platform, at most what was paid; the shares stay. Raises as `refund_part`."""
-        return await self._judge(dispute_id, admin, State.COMPENSATED, amount, reason, alone)
-
-    async def reverse(
-        self, dispute_id: int, admin: User, verdict: State, amount: int, reason: str, *, alone: int = CONFIRM_ABOVE
-    ) -> Dispute:
-        """Another verdict after a rejection, within REVERSE_DAYS; what was earned is only reached while it is pending.
-
-        Raises as `refund_part`, and NotReversible.
-        """
-        return await self._judge(dispute_id, admin, verdict, amount, reason, alone, again=True)
-
-    async def confirm(self, dispute_id: int, admin: User, verdict: State, amount: int) -> Dispute:
-        """The verdict that another admin proposed, with their reason. Raises as `reverse`, and NotProposed when it is not that one."""
-        found, _ = await self._locked(dispute_id, admin)
-        if found.proposed is not verdict or found.proposed_amount != amount or found.proposed_reason is None:
-            raise NotProposed(dispute=dispute_id)
-        again = found.state is State.REJECTED
-        return await self._judge(dispute_id, admin, verdict, amount, found.proposed_reason, 0, again=again)
-
-    async def _judge(
-        self, dispute_id: int, admin: User, verdict: State, amount: int, reason: str, alone: int, *, again: bool = False
-    ) -> Dispute:
         found, row = await self._locked(dispute_id, admin)
-        if again:
+        if reverses:
             self._check_reversible(found, row, verdict)
         elif found.state is not State.OPEN:
             raise AlreadyDecided(dispute=dispute_id)
@@ -217,9 +189,17 @@ class Disputes:
             raise SecondAdmin(dispute=dispute_id)
         if amount > alone and not same:
             return await self._propose(found, row, admin, verdict, amount, reason)
-        if again:
+        if reverses:
             await self._move(found.generation_id, GenerationState.DISPUTED)
         return await self._close(found, row, admin, verdict, reason, amount or None)
+
+    async def confirm(self, dispute_id: int, admin: User, verdict: State, amount: int) -> Dispute:
+        """The verdict that another admin proposed, with their reason. Raises as `decide`, and NotProposed when it is not that one."""
+        found, _ = await self._locked(dispute_id, admin)
+        if found.proposed is not verdict or found.proposed_amount != amount or found.proposed_reason is None:
+            raise NotProposed(dispute=dispute_id)
+        reverses = found.state is State.REJECTED
+        return await self.decide(dispute_id, admin, verdict, found.proposed_reason, alone=0, amount=amount, reverses=reverses)
 
     def _check_reversible(self, found: Dispute, row: Any, verdict: State) -> None:
         late = (found.decided_at or 0) + REVERSE_DAYS * DAY <= self._now

@@ -195,7 +195,7 @@ async def test_a_dispute_is_decided_once(served: Served) -> None:
     async with served.app.read() as work:
         made = await work.generations.get(number)
     await work_off(Worker(served.app, 1))
-    dispute = await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER))
+    dispute = await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER, 3))
     async with browser(served) as client:
         await sign_in(client, BOSS)
         page = await client.get("/admin/disputes/detail", params={"pk": dispute.id})
@@ -214,7 +214,7 @@ async def test_a_verdict_above_the_setting_waits_for_a_second_admin(served: Serv
     await served.app.grant(served.stage.creator.id, 100_000, "grant:1")
     number = (await served.stage.submit("a fox"))[0].id
     await work_off(Worker(served.app, 1))
-    dispute = await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER))
+    dispute = await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER, 3))
     async with browser(served) as client:
         await sign_in(client, BOSS)
         assert (await act(client, "disputes", "refund", dispute.id, reason="all")).status_code == 200

@@ -183,7 +183,7 @@ async def cast(desk: Desk) -> dict[str, int]:
     foreign = await stage.lend(OTHER)
     delivered, disputed = await stage.submit("one", "two", user=desk.user)
     await work_off(Worker(app, 1))
-    dispute = await app.run(lambda work: work.disputes.open(disputed.id, desk.user, Kind.OTHER))
+    dispute = await app.run(lambda work: work.disputes.open(disputed.id, desk.user, Kind.OTHER, 3))
     mine = await stage.lend(KEY, desk.user)
     (waiting,) = await stage.submit("three", user=desk.user)
     draft = Draft("neon-shoe", "Neon shoe", "a neon {subject}")

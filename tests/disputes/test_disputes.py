@@ -37,12 +37,14 @@ async def delivered(stage: Stage) -> Generation:
 
 async def opened(stage: Stage, generation: Generation, user: User | None = None) -> Dispute:
     who = user or stage.creator
-    return await stage.app.run(lambda work: work.disputes.open(generation.id, who, Kind.POOR_QUALITY))
+    return await stage.app.run(lambda work: work.disputes.open(generation.id, who, Kind.POOR_QUALITY, 3))
 
 
 async def decide(stage: Stage, dispute: Dispute, *, refunds: bool, reason: str = "it is blank", by: User | None = None) -> Dispute:
     admin = by or await stage.person("olga")
-    return await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=refunds, reason=reason))
+    return await stage.app.run(
+        lambda work: work.disputes.decide(dispute.id, admin, State.REFUNDED if refunds else State.REJECTED, reason, alone=20_000)
+    )
 
 
 async def test_nobody_decides_about_their_own(stage: Stage) -> None:
@@ -118,7 +120,7 @@ async def test_a_verdict_needs_a_reason_and_a_dispute(stage: Stage) -> None:
     with pytest.raises(ReasonNeeded):
         await decide(stage, dispute, refunds=True, reason=" ")
     with pytest.raises(DisputeNotFound):
-        await stage.app.run(lambda work: work.disputes.decide(99, stage.miner, refunds=True, reason="so"))
+        await stage.app.run(lambda work: work.disputes.decide(99, stage.miner, State.REFUNDED, "so", alone=20_000))
     async with stage.app.read() as work:
         assert [each.id for each in await work.disputes.waiting()] == [dispute.id]
         assert await work.acts.newest() == []

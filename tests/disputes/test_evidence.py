@@ -53,7 +53,7 @@ async def made_of(stage: Stage, data: bytes, size: tuple[int, int] = (64, 64)) -
 
 
 async def opened(stage: Stage, generation: Generation) -> Dispute:
-    return await stage.app.run(lambda work: work.disputes.open(generation.id, stage.creator, Kind.POOR_QUALITY))
+    return await stage.app.run(lambda work: work.disputes.open(generation.id, stage.creator, Kind.POOR_QUALITY, 3))
 
 
 async def admin_of(stage: Stage) -> User:
@@ -118,10 +118,12 @@ async def test_a_part_goes_back_and_the_rest_is_released(stage: Stage) -> None:
     dispute = await opened(stage, made := await made_of(stage, drawn()))
     for wrong in (0, -1, PRICE, PRICE + 1):
         with pytest.raises(BadAmount):
-            await stage.app.run(lambda work, a=wrong: work.disputes.refund_part(dispute.id, admin, a, "half"))  # type: ignore[misc]  # a default
+            await stage.app.run(lambda work, a=wrong: work.disputes.decide(dispute.id, admin, State.PARTLY, "half", amount=a, alone=20_000))  # type: ignore[misc]  # a default
     with pytest.raises(OwnDispute):
-        await stage.app.run(lambda work: work.disputes.refund_part(dispute.id, stage.miner, 2_000, "half"))
-    decided = await stage.app.run(lambda work: work.disputes.refund_part(dispute.id, admin, 2_000, "half of it"))
+        await stage.app.run(lambda work: work.disputes.decide(dispute.id, stage.miner, State.PARTLY, "half", amount=2_000, alone=20_000))
+    decided = await stage.app.run(
+        lambda work: work.disputes.decide(dispute.id, admin, State.PARTLY, "half of it", amount=2_000, alone=20_000)
+    )
     assert (decided.state, decided.amount) == (State.PARTLY, 2_000)
     assert (await stage.generation(made.id)).state is GenerationState.DELIVERED
     assert await stage.balance(wallet(stage.creator.id)) == 100_000 - PRICE + 2_000
@@ -137,8 +139,12 @@ async def test_goodwill_is_the_platform_s(stage: Stage) -> None:
     admin = await admin_of(stage)
     dispute = await opened(stage, await made_of(stage, drawn()))
     with pytest.raises(BadAmount):
-        await stage.app.run(lambda work: work.disputes.compensate(dispute.id, admin, PRICE + 1, "sorry"))
-    decided = await stage.app.run(lambda work: work.disputes.compensate(dispute.id, admin, 1_000, "sorry"))
+        await stage.app.run(
+            lambda work: work.disputes.decide(dispute.id, admin, State.COMPENSATED, "sorry", amount=PRICE + 1, alone=20_000)
+        )
+    decided = await stage.app.run(
+        lambda work: work.disputes.decide(dispute.id, admin, State.COMPENSATED, "sorry", amount=1_000, alone=20_000)
+    )
     assert decided.state is State.COMPENSATED
     assert await stage.balance(wallet(stage.creator.id)) == 100_000 - PRICE + 1_000
     assert await stage.balance(pending(stage.miner.id)) == SHARE
@@ -150,10 +156,10 @@ async def test_of_many_verdicts_at_once_one_counts(stage: Stage) -> None:
     dispute = await opened(stage, await made_of(stage, drawn()))
     run, disputes = stage.app.run, dispute.id
     verdicts = [
-        run(lambda work: work.disputes.decide(disputes, admin, refunds=True, reason="all")),
-        run(lambda work: work.disputes.decide(disputes, admin, refunds=False, reason="none")),
-        run(lambda work: work.disputes.refund_part(disputes, admin, 2_000, "half")),
-        run(lambda work: work.disputes.compensate(disputes, admin, 1_000, "sorry")),
+        run(lambda work: work.disputes.decide(disputes, admin, State.REFUNDED, "all", alone=20_000)),
+        run(lambda work: work.disputes.decide(disputes, admin, State.REJECTED, "none", alone=20_000)),
+        run(lambda work: work.disputes.decide(disputes, admin, State.PARTLY, "half", amount=2_000, alone=20_000)),
+        run(lambda work: work.disputes.decide(disputes, admin, State.COMPENSATED, "sorry", amount=1_000, alone=20_000)),
         run(lambda work: work.disputes.inspected(disputes, {"varies": 0.0})),
         Worker(stage.app, 1).sweep(),
     ]

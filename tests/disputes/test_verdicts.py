@@ -21,7 +21,6 @@ from core.disputes.errors import (
 )
 from core.disputes.models import Dispute, Kind, State
 from core.disputes.rules import REVERSE_DAYS, TAKEN, is_copy
-from core.disputes.service import REJECTED_MOST
 from core.errors import Refusal
 from core.generations.models import Generation
 from core.generations.models import State as GenerationState
@@ -34,6 +33,8 @@ from core.worker import Worker
 from tests.disputes.test_evidence import drawn, inspected, opened, told
 from tests.stage import PRICE, Stage, breaches, staged, work_off
 
+MOST = 3
+"""Rejected disputes, as the settings have it."""
 SHARE = 3_825
 
 
@@ -65,7 +66,9 @@ async def at(stage: Stage, now: int, act: Any) -> Any:
 
 
 async def decide(stage: Stage, dispute: Dispute, by: User, *, refunds: bool = True, alone: int = 20_000) -> Dispute:
-    return await stage.app.run(lambda work: work.disputes.decide(dispute.id, by, refunds=refunds, reason="as seen", alone=alone))
+    return await stage.app.run(
+        lambda work: work.disputes.decide(dispute.id, by, State.REFUNDED if refunds else State.REJECTED, "as seen", alone=alone)
+    )
 
 
 @pytest.mark.parametrize("whose", ["another wish", "another user", "the same wish"])
@@ -78,7 +81,7 @@ async def test_the_bytes_of_an_earlier_picture(stage: Stage, whose: str) -> None
         assert (dispute.state, dispute.evidence["copy_of"]) == (State.OPEN, first.id), "seen, and people's to decide"
         return
     assert (dispute.state, dispute.reason, dispute.evidence["copy_of"]) == (State.REFUNDED, "duplicate", first.id)
-    original = await inspected(stage, await stage.app.run(lambda work: work.disputes.open(first.id, user or stage.creator, Kind.OTHER)))
+    original = await inspected(stage, await stage.app.run(lambda work: work.disputes.open(first.id, user or stage.creator, Kind.OTHER, 3)))
     assert original.state is State.OPEN, "the earlier one is no copy"
 
 
@@ -122,9 +125,9 @@ async def test_the_same_verdict_of_another_confirms_and_another_takes_its_place(
     first, second = await admins_of(stage, "olga", "petra")
     dispute = await opened(stage, await made(stage, "k"))
     await decide(stage, dispute, first, alone=0)
-    changed = await stage.app.run(lambda work: work.disputes.refund_part(dispute.id, second, 2_000, "half", alone=0))
+    changed = await stage.app.run(lambda work: work.disputes.decide(dispute.id, second, State.PARTLY, "half", amount=2_000, alone=0))
     assert (changed.state, changed.proposed_by, changed.proposed_amount) == (State.OPEN, second.id, 2_000)
-    decided = await stage.app.run(lambda work: work.disputes.refund_part(dispute.id, first, 2_000, "half", alone=0))
+    decided = await stage.app.run(lambda work: work.disputes.decide(dispute.id, first, State.PARTLY, "half", amount=2_000, alone=0))
     assert (decided.state, decided.amount, decided.proposed) == (State.PARTLY, 2_000, None)
     assert not breaches(await stage.audit())
 
@@ -167,7 +170,7 @@ async def test_what_waits_is_said_twice_and_never_decided(stage: Stage) -> None:
 
 async def test_lost_disputes_fade_and_rejected_ones_limit(stage: Stage) -> None:
     (admin,) = await admins_of(stage, "olga")
-    disputes = [await opened(stage, await made(stage, f"k{number}")) for number in range(REJECTED_MOST + 3)]
+    disputes = [await opened(stage, await made(stage, f"k{number}")) for number in range(MOST + 3)]
     await decide(stage, disputes[0], admin)
     async with stage.app.read() as work:
         lent = await work.resources.get(1)
@@ -181,11 +184,11 @@ async def test_lost_disputes_fade_and_rejected_ones_limit(stage: Stage) -> None:
     picture = await made(stage, "may not")
     with pytest.raises(TooManyDisputes) as refused:
         await opened(stage, picture)
-    assert refused.value.facts == {"rejected": REJECTED_MOST + 1, "hours": 24}
+    assert refused.value.facts == {"rejected": MOST + 1, "hours": 24}
     pictures = [picture, await made(stage, "nor this")]
     tomorrow = once_more.created_at + DAY
     answers = await asyncio.gather(
-        *(at(stage, tomorrow, lambda work, p=each: work.disputes.open(p.id, stage.creator, Kind.OTHER)) for each in pictures),
+        *(at(stage, tomorrow, lambda work, p=each: work.disputes.open(p.id, stage.creator, Kind.OTHER, 3)) for each in pictures),
         return_exceptions=True,
     )
     assert sorted(type(each).__name__ for each in answers) == ["Dispute", "TooManyDisputes"]
@@ -197,7 +200,11 @@ async def test_a_rejection_is_reversed_while_it_can(stage: Stage) -> None:
     refund, released, late = [await opened(stage, each) for each in pictures]
 
     async def reverse(dispute: Dispute, verdict: State = State.REFUNDED, amount: int = 0, **facts: Any) -> Dispute:
-        return await stage.app.run(lambda work: work.disputes.reverse(dispute.id, first, verdict, amount, "seen again", **facts))
+        return await stage.app.run(
+            lambda work: work.disputes.decide(
+                dispute.id, first, verdict, "seen again", amount=amount, reverses=True, **({"alone": 20_000} | facts)
+            )
+        )
 
     with pytest.raises(NotReversible):
         await reverse(refund)
@@ -221,7 +228,7 @@ async def test_a_rejection_is_reversed_while_it_can(stage: Stage) -> None:
         await at(
             stage,
             stage.app.now() + REVERSE_DAYS * DAY,
-            lambda work: work.disputes.reverse(late.id, first, State.COMPENSATED, 1_000, "seen"),
+            lambda work: work.disputes.decide(late.id, first, State.COMPENSATED, "seen", amount=1_000, reverses=True, alone=20_000),
         )
     assert await stage.balance(wallet(stage.creator.id)) == 100_000 - 2 * PRICE + 1_000
     assert await stage.balance(earnings(stage.miner.id)) == 2 * SHARE
@@ -239,17 +246,17 @@ async def test_everything_at_once_turns_each_leg_around_once(stage: Stage) -> No
         async with stage.app.read() as work:
             mine = [each.id for each in await work.disputes.of_user(stage.creator.id) if each.generation_id == number]
         if not mine:
-            await run(lambda work: work.disputes.open(number, stage.creator, Kind.OTHER))
+            await run(lambda work: work.disputes.open(number, stage.creator, Kind.OTHER, 3))
             return
         alone = 0 if turn % 3 else 20_000
         acts = (
-            lambda work: work.disputes.decide(mine[0], admin, refunds=False, reason="as asked", alone=alone),
+            lambda work: work.disputes.decide(mine[0], admin, State.REJECTED, "as asked", alone=alone),
             lambda work: work.disputes.answer(mine[0], stage.miner, "as asked"),
-            lambda work: work.disputes.refund_part(mine[0], admin, 2_000, "half", alone=alone),
-            lambda work: work.disputes.reverse(mine[0], admin, State.REFUNDED, 0, "seen again", alone=alone),
+            lambda work: work.disputes.decide(mine[0], admin, State.PARTLY, "half", amount=2_000, alone=alone),
+            lambda work: work.disputes.decide(mine[0], admin, State.REFUNDED, "seen again", amount=0, reverses=True, alone=alone),
             lambda work: work.disputes.confirm(mine[0], admin, State.REFUNDED, PRICE),
             lambda work: work.disputes.take(mine[0], admin),
-            lambda work: work.disputes.compensate(mine[0], admin, 1_000, "sorry", alone=alone),
+            lambda work: work.disputes.decide(mine[0], admin, State.COMPENSATED, "sorry", amount=1_000, alone=alone),
         )
         await run(acts[turn % len(acts)])
 

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from core.db import DAY, HOUR
 from core.disputes.models import Kind
+from core.disputes.models import State as Verdict
 from core.generations.digest import DIGEST_HOUR, write_digests
 from core.generations.earn import Loss, due_by_day, earned_by_day, losses
 from core.generations.models import attempts, generations
@@ -36,11 +37,11 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
 
 async def judge(stage: Stage, number: int, admin: User, part: int | None) -> None:
     """The creator's dispute about it, decided: all goes back, or a part."""
-    dispute = await stage.app.run(lambda work: work.disputes.open(number, stage.creator, Kind.OTHER))
+    dispute = await stage.app.run(lambda work: work.disputes.open(number, stage.creator, Kind.OTHER, 3))
     if part is None:
-        await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=True, reason="a reason"))
+        await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, Verdict.REFUNDED, "a reason", alone=20_000))
     else:
-        await stage.app.run(lambda work: work.disputes.refund_part(dispute.id, admin, part, "a reason"))
+        await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, Verdict.PARTLY, "a reason", amount=part, alone=20_000))
 
 
 async def busy(stage: Stage) -> Resource:
@@ -78,7 +79,7 @@ async def test_by_day_until_when_and_what_was_lost(stage: Stage) -> None:
     today = now - now % DAY
     made = await stage.submit("h", "i")
     assert await work_off(Worker(stage.app, 1)) == 2
-    await stage.app.run(lambda work: work.disputes.open(made[1].id, stage.creator, Kind.OTHER))
+    await stage.app.run(lambda work: work.disputes.open(made[1].id, stage.creator, Kind.OTHER, 3))
     async with stage.app.begin() as work:
         later = update(generations).where(generations.c.id == made[0].id).values(release_at=today + 9 * DAY + 5)
         await work.connection.execute(later)

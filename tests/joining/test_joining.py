@@ -14,6 +14,7 @@ from core.access.service import CODES_PER_HOUR
 from core.accounts import Accounts
 from core.db import HOUR, MINUTE, metadata
 from core.disputes.models import Kind
+from core.disputes.models import State as Verdict
 from core.errors import Refusal
 from core.generations.models import State
 from core.generations.pages import page
@@ -105,9 +106,9 @@ async def test_what_comes_later_to_the_other_is_moved_on(stage: Stage) -> None:
     assert (await stage.generation(first.id)).user_id == kept.id
     share = await stage.balance(pending(other.id))
     assert share > 0
-    dispute = await stage.app.run(lambda work: work.disputes.open(first.id, kept, Kind.OTHER))
+    dispute = await stage.app.run(lambda work: work.disputes.open(first.id, kept, Kind.OTHER, 3))
     admin = await stage.person("admin")
-    await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=True, reason="blank"))
+    await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, Verdict.REFUNDED, "blank", alone=20_000))
     assert await stage.balance(wallet(other.id)) == PRICE
     await make_older(stage, 1000 * HOUR)
     await worker.sweep()

@@ -14,6 +14,7 @@ from core.accounts import Accounts
 from core.blobs import BlobNotFound
 from core.db import metadata
 from core.disputes.models import Kind
+from core.disputes.models import State as Verdict
 from core.joining.errors import AdminApart
 from core.leaving.errors import NotYet
 from core.ledger.errors import InDebt
@@ -96,13 +97,13 @@ async def test_nothing_names_the_person_any_more(stage: Stage) -> None:
 
 async def test_not_while_something_goes_on(stage: Stage) -> None:
     user = await settled(stage)
-    dispute = await stage.app.run(lambda work: work.disputes.open(1, user, Kind.OTHER))
+    dispute = await stage.app.run(lambda work: work.disputes.open(1, user, Kind.OTHER, 3))
     before = await everything(stage)
     with pytest.raises(NotYet):
         await stage.app.run(lambda work: work.leaving.erase(user))
     assert await everything(stage) == before
     admin = await stage.person("olga")
-    await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, refunds=False, reason="fine"))
+    await stage.app.run(lambda work: work.disputes.decide(dispute.id, admin, Verdict.REJECTED, "fine", alone=20_000))
     legs = taking(user.id, "stripe", 700, Purse(0, 0, 0))
     await stage.app.run(lambda work: work.ledger.post(Posting("owes", "chargeback", legs)))
     with pytest.raises(InDebt):

@@ -36,7 +36,7 @@ async def disputed(served: Served, locale: str) -> int:
         await work.users.add_role(user.id, Role.ADMIN)
     number = (await served.stage.submit("a fox"))[0].id
     await work_off(Worker(served.app, 1))
-    return (await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER))).id
+    return (await served.app.run(lambda work: work.disputes.open(number, served.stage.creator, Kind.OTHER, 3))).id
 
 
 @pytest.mark.parametrize("locale", ["en", "zh"])

@@ -13,6 +13,7 @@ from core.access.errors import CodeExpired
 from core.access.rules import new_code
 from core.db import DAY
 from core.disputes.models import Kind
+from core.disputes.models import State as Verdict
 from core.generations.models import State, Submitted
 from core.generations.pages import uses_of
 from core.ledger.errors import InsufficientCredits
@@ -101,8 +102,8 @@ async def test_a_refund_goes_back_to_the_pool(stage: Stage) -> None:
     made = await press(stage, community, user)
     assert isinstance(made, Submitted)
     await work_off(Worker(stage.app, 1))
-    opened = await stage.app.run(lambda work: work.disputes.open(made.generation.id, user, Kind.OTHER))
-    await stage.app.run(lambda work: work.disputes.decide(opened.id, admin, refunds=True, reason="blank"))
+    opened = await stage.app.run(lambda work: work.disputes.open(made.generation.id, user, Kind.OTHER, 3))
+    await stage.app.run(lambda work: work.disputes.decide(opened.id, admin, Verdict.REFUNDED, "blank", alone=20_000))
     assert (await stage.generation(made.generation.id)).state is State.REFUNDED
     assert await stage.balance(pool(community.id)) == 2 * PRICE
     assert await stage.balance(wallet(user.id)) == 0

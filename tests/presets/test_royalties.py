@@ -9,6 +9,7 @@ import pytest
 
 from core.db import DAY
 from core.disputes.models import Kind
+from core.disputes.models import State as Verdict
 from core.generations.models import Generation, State
 from core.ledger.models import FEES, earnings, pending
 from core.presets.errors import PresetNameTaken, PresetNotFound, TooManyPresets
@@ -72,8 +73,8 @@ async def test_a_miner_who_is_the_author_gets_both(stage: Stage) -> None:
 async def test_a_refund_takes_the_royalty_back(stage: Stage) -> None:
     author, admin = await stage.person("author"), await stage.person("admin")
     (made,) = await ordered(stage, await publish(stage, author), "one")
-    opened = await stage.app.run(lambda work: work.disputes.open(made.id, stage.creator, Kind.OTHER))
-    await stage.app.run(lambda work: work.disputes.decide(opened.id, admin, refunds=True, reason="blank"))
+    opened = await stage.app.run(lambda work: work.disputes.open(made.id, stage.creator, Kind.OTHER, 3))
+    await stage.app.run(lambda work: work.disputes.decide(opened.id, admin, Verdict.REFUNDED, "blank", alone=20_000))
     assert await stage.balance(pending(author.id)) == 0
     assert not breaches(await stage.audit())
 

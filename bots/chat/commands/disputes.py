@@ -5,14 +5,12 @@ from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.address import Address
 from core.db import MINUTE
-from core.disputes.models import MAX_TEXT, Dispute, Kind, State
+from core.disputes.models import MAX_TEXT, VERDICTS, Dispute, Kind, State
 from core.disputes.rules import TAKEN
 from core.generations.errors import GenerationNotFound
 from core.mailbox.models import Notice
 from core.money import CREDIT, parse_credits
 from core.words import Text
-
-VERDICTS = {"refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED}
 
 
 @command("dispute", Option("number", kind="integer", minimum=1), private=True)
@@ -99,20 +97,17 @@ async def on_decide(context: Context) -> Reply:
 
     Raises AlreadyDecided, OwnDispute, DisputeTaken, SecondAdmin, NotReversible, ReasonNeeded, BadAmount.
     """
-    disputes, answers, number = context.work.disputes, context.event.answers, context.number()
-    reason, word = answers.get("reason", ""), next(iter(context.words[1:2]), "reject")
-    alone = context.app.settings.verdict_confirm_above * CREDIT
+    answers, alone = context.event.answers, context.app.settings.verdict_confirm_above * CREDIT
     try:
-        amount = parse_credits(answers.get("amount", "")) if word in ("part", "goodwill") else 0
+        amount = parse_credits(answers.get("amount", "0"))
     except ValueError:
         amount = 0
-    if context.words[2:] == ("again",):
-        verdict = VERDICTS.get(word, State.REJECTED)
-        return _decided(await disputes.reverse(number, context.user, verdict, amount, reason, alone=alone))
-    if word in ("part", "goodwill"):
-        part_of = disputes.refund_part if word == "part" else disputes.compensate
-        return _decided(await part_of(number, context.user, amount, reason, alone=alone))
-    return _decided(await disputes.decide(number, context.user, refunds=word == "refund", reason=reason, alone=alone))
+    verdict = VERDICTS.get(next(iter(context.words[1:2]), ""), State.REJECTED)
+    decided = await context.work.disputes.decide(
+        context.number(), context.user, verdict, answers.get("reason", ""), alone=alone, amount=amount,
+        reverses=context.words[2:] == ("again",),
+    )  # fmt: skip
+    return _decided(decided)
 
 
 @action("answer_dispute")
