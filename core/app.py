@@ -234,9 +234,13 @@ class App:
             return Audit([finding for check_ in checks for finding in await check_(connection)], await figures(connection))
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
-        names = {"minutes": "generation_minutes", "queued_per_user": "queued_per_user", "strikes_per_user": "strikes_per_user"}
-        limits = {name: getattr(self.settings, setting) for name, setting in names.items()}
-        answers = await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **limits))
+        settings = self.settings
+        answers = await self.database.run(
+            lambda connection: submit_many(
+                connection, orders, now=now(), minutes=settings.generation_minutes, queued_per_user=settings.queued_per_user,
+                strikes_per_user=settings.strikes_per_user,
+            )
+        )  # fmt: skip
         await self.hints.wake(GENERATIONS)
         return answers
 

@@ -235,7 +235,7 @@ class Worker:
         await app.run(_prune)
 
     async def _bury(self) -> None:
-        """Deletes the bytes of pictures that nobody needs any more: their creators are gone, or it is a chart of long ago."""
+        """Deletes the bytes of pictures that nobody needs any more."""
         async with self._app.read() as work:
             names = await work.leaving.doomed()
         try:

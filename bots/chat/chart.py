@@ -9,7 +9,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from bots.chat.registry import Context
+from core.address import Address
 from core.db import SECOND
+from core.leaving.models import CHARTS, chart_name
+from core.mailbox.models import Notice
 from core.words import Text, Words
 
 WIDTH, HEIGHT, MARGIN = 900, 360, 56
@@ -30,6 +34,16 @@ class Chart:
     since: int
     until: int
     unit: int = 1
+
+
+async def follow(context: Context, kind: str, chart: Chart) -> None:
+    """Sends a chart after the answer, to the asker alone. There is one picture of each kind and user, drawn over."""
+    event, user = context.event, context.user
+    blob = await context.app.blobs.put(CHARTS, draw(chart, user.locale), "image/png", chart_name(kind, user.id))
+    body = {"blob": blob, "reader": user.id, "says": f"{kind}.chart"}
+    await context.work.mailbox.say(
+        [Notice(f"chart:{event.platform}:{event.id}", Address(event.platform, event.private_chat), "chart", body)]
+    )
 
 
 def draw(chart: Chart, locale: str) -> bytes:

@@ -214,8 +214,7 @@ class Chat:
     async def _resolve(self, event: Event) -> User:
         async with self.app.read() as work:
             known = await work.users.find(event.platform, event.person.id)
-        met = known is not None and (known.name != event.person.id or event.person.language is None)
-        if known is not None and (met or event.person.name == event.person.id):
+        if known is not None and (known.name != event.person.id or known.name == event.person.name):
             return known
         locale = locale_of(event.person.language)
         identity = Identity(event.platform, event.person.id, event.person.name, event.private_chat, locale)
@@ -250,11 +249,7 @@ class Chat:
                     each.id,
                     Text(
                         "complete.model_until" if each.retires else "complete.model",
-                        {
-                            "model": each.id,
-                            "price": self._amount(each.price),
-                            "date": each.retires,
-                        },
+                        {"model": each.id, "price": self._amount(each.price), "date": each.retires},
                     ),
                 )
                 for each in sale.values()

@@ -15,8 +15,6 @@ NEWEST = 20_000
 MAX_DAYS = 40
 """Days, or causes, that one look answers."""
 COSTLY = (OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
-CHARTS = "charts"
-"""The folder of pictures of figures."""
 _CAPTURE = "capture:"
 MOVED = entries.c.key.in_(
     [literal(prefix) + cast(attempts.c.generation_id, String) for prefix in (_CAPTURE, "refund:generation:", "partial:generation:")]
@@ -87,11 +85,6 @@ async def losses(connection: AsyncConnection, owner_id: int) -> list[Loss]:
     )
     rows = await connection.execute(query.order_by(func.count().desc(), attempts.c.fault).limit(MAX_DAYS))
     return [Loss(fault, count, int(cost)) for fault, count, cost in rows]
-
-
-def chart_name(user_id: int) -> str:
-    """The name of the one picture of a user's earnings, which is drawn over."""
-    return f"earnings-{user_id}"
 
 
 def _moved(user_id: int) -> Subquery:

@@ -53,9 +53,9 @@ class SettleRules:
     hold: int
     tries: int
     catalog: Catalog
-    royalty_percent: int = 0
-    royalties_per_day: int = 0
-    strikes: int = 1000
+    royalty_percent: int
+    royalties_per_day: int
+    strikes: int
 
 
 async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlement], *, now: int, rules: SettleRules) -> list[bool]:

@@ -16,7 +16,7 @@ from core.ledger.service import Ledger
 from core.pools.errors import PoolNotFound
 from core.pools.models import Community, Spenders, communities, pool
 from core.pools.rules import refusal
-from core.pools.service import Pools, read
+from core.pools.service import listed_of, read
 
 
 @dataclass(slots=True)
@@ -56,9 +56,9 @@ async def purses_of(connection: AsyncConnection, numbers: Collection[int], now: 
     found = {row["id"]: read(row) for row in (await connection.execute(wanted.with_for_update() if lock else wanted)).mappings()}
     balances = await Ledger(connection, now).balances([pool(number) for number in numbers])
     purses = {number: Purse(found.get(number), balances[pool(number)]) for number in numbers}
-    for purse in purses.values():
-        if purse.community is not None and purse.community.policy.spenders is Spenders.LIST:
-            purse.listed = frozenset(await Pools(connection, now).listed(purse.community))
+    asked = [number for number, each in found.items() if each.policy.spenders is Spenders.LIST]
+    for number, members in (await listed_of(connection, asked)).items():
+        purses[number].listed = frozenset(members)
     spent = case(
         (generations.c.state.in_((State.QUEUED, State.RUNNING)), generations.c.held),
         (generations.c.state.in_((State.DELIVERED, State.DISPUTED)), generations.c.paid),

@@ -11,12 +11,11 @@ from core.access.models import api_tokens, mailed_codes, passwords, sessions
 from core.acts.service import Acts
 from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
-from core.generations.earn import CHARTS, chart_name
 from core.generations.models import State, generations
 from core.generations.service import Generations
 from core.joining.errors import AdminApart
 from core.leaving.errors import NotYet
-from core.leaving.models import doomed_blobs
+from core.leaving.models import CHARTS, KINDS, chart_name, doomed_blobs
 from core.ledger.errors import InDebt
 from core.ledger.models import debt, earnings, pending, wallet
 from core.ledger.service import Ledger
@@ -105,23 +104,18 @@ class Leaving:
             await self._connection.execute(delete(outbox).where(outbox.c.platform == platform, outbox.c.chat == chat))
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
-        names = {*covers, *(name for pair in named for name in pair if name), f"{CHARTS}/{chart_name(user.id)}.png"}
-        await self.doom(names, self._now)
+        charts = [f"{CHARTS}/{chart_name(kind, user.id)}.png" for kind in KINDS]
+        await self.doom([*covers, *charts, *(name for pair in named for name in pair if name)])
 
-    async def doom(self, names: Iterable[str], due_at: int) -> None:
-        """A worker deletes the bytes of these pictures from that moment on; of two moments the earlier counts."""
+    async def doom(self, names: Iterable[str]) -> None:
+        """A worker deletes the bytes of these pictures."""
         insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-        row = insert_(doomed_blobs)
-        sooner = row.on_conflict_do_update(
-            index_elements=["name"], set_={"due_at": row.excluded.due_at}, where=row.excluded.due_at < doomed_blobs.c.due_at
-        )
-        if rows := [{"name": name, "due_at": due_at} for name in sorted(set(names))]:
-            await self._connection.execute(sooner, rows)
+        if rows := [{"name": name} for name in sorted(set(names))]:
+            await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), rows)
 
     async def doomed(self) -> list[str]:
-        """Pictures whose bytes are to be deleted now, some at a time."""
-        due = select(doomed_blobs.c.name).where(doomed_blobs.c.due_at <= self._now)
-        return list(await self._connection.scalars(due.order_by(doomed_blobs.c.due_at).limit(BURIED_AT_ONCE)))
+        """Pictures whose bytes are to be deleted, some at a time."""
+        return list(await self._connection.scalars(select(doomed_blobs.c.name).order_by(doomed_blobs.c.name).limit(BURIED_AT_ONCE)))
 
     async def buried(self, names: Sequence[str]) -> None:
         """Their bytes are gone."""

@@ -1,5 +1,6 @@
 """Pools within the caller's transaction."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import String, cast, delete, exists, func, insert, literal, select, update
@@ -102,16 +103,7 @@ class Pools:
 
     async def listed(self, community: Community) -> dict[int, str]:
         """The members that its admins let spend, with their names, the newest first; a user who was joined counts as whom they joined."""
-        kept = users.alias()
-        query = (
-            select(kept.c.id, kept.c.name)
-            .select_from(community_spenders)
-            .join(users, users.c.id == community_spenders.c.user_id)
-            .join(kept, kept.c.id == func.coalesce(users.c.merged_into, users.c.id))
-            .where(community_spenders.c.community_id == community.id)
-            .order_by(community_spenders.c.added_at.desc(), kept.c.id)
-        )
-        return {number: name for number, name in await self._connection.execute(query)}
+        return (await listed_of(self._connection, [community.id])).get(community.id, {})
 
     async def let(self, community: Community, user_id: int, *, may: bool) -> None:
         """Lets a user spend of the pool, or no longer; as it is already is no error. Raises TooManySpenders, UserNotFound."""
@@ -185,3 +177,21 @@ def read(row: Any) -> Community:
         Spenders(row["spenders"]), row["prompts_since"],
     )  # fmt: skip
     return Community(row["id"], row["name"], policy, row["strict"])
+
+
+async def listed_of(connection: AsyncConnection, numbers: Collection[int]) -> dict[int, dict[int, str]]:
+    """`Pools.listed` of many communities, by their numbers; nothing is asked of the database when there is none."""
+    if not numbers:
+        return {}
+    kept = users.alias()
+    query = (
+        select(community_spenders.c.community_id, kept.c.id, kept.c.name)
+        .join(users, users.c.id == community_spenders.c.user_id)
+        .join(kept, kept.c.id == func.coalesce(users.c.merged_into, users.c.id))
+        .where(community_spenders.c.community_id.in_(numbers))
+        .order_by(community_spenders.c.added_at.desc(), kept.c.id)
+    )
+    found: dict[int, dict[int, str]] = {}
+    for number, user_id, name in await connection.execute(query):
+        found.setdefault(number, {})[user_id] = name
+    return found

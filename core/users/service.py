@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import insert, literal_column, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -110,10 +110,14 @@ class Users:
     async def strike(self, refused: Mapping[int, int], most: int) -> None:
         """Counts refused prompts by user; whoever has `most` within STRIKE_WINDOW orders nothing until the oldest of them is out of it."""
         locked = select(users.c.id, users.c.strikes).where(users.c.id.in_(list(refused))).order_by(users.c.id).with_for_update()
-        for id_, text in (await self._connection.execute(locked)).all():
+        changes = []
+        for id_, text in await self._connection.execute(locked):
             strikes, until = struck(strikes_in(text, self._now), refused[id_], most, self._now)
-            values = {"strikes": json.dumps(strikes), "barred_until": until}
-            await self._connection.execute(update(users).where(users.c.id == id_).values(values))
+            changes.append({"row": id_, "counted": json.dumps(strikes), "until": until})
+        if changes:
+            here = users.c.id == bindparam("row")
+            counted = update(users).where(here).values(strikes=bindparam("counted"), barred_until=bindparam("until"))
+            await self._connection.execute(counted, changes)
 
     async def strikes(self, user_id: int) -> tuple[int, int]:
         """How many refused prompts count, and until when nothing is ordered (microseconds, in the past: it may be)."""

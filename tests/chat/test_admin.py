@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from bots.chat.chat import SENTENCES
-from bots.chat.commands.admin import CHART_KEPT
 from bots.chat.notices import word
 from bots.chat.rendering import pictures_of
-from core.blobs import BlobNotFound
 from core.ledger.models import Leg, Posting, earnings, wallet
 from core.users.models import Identity, Role
 from core.words import LOCALES, Words
@@ -66,16 +64,11 @@ async def test_figures_and_their_chart(desk: Desk) -> None:
         (chart,) = [each for each in rows if each.kind == "chart"]
         reply = (await word(desk.stage.app, work, chart)).reply
     assert reply is not None
+    reader = chart.body["reader"]
     (picture,) = await pictures_of(desk.stage.app, reply)
     assert picture.data.startswith(b"\x89PNG")
-    worker = Worker(desk.stage.app, 1)
-    await worker.sweep()
-    assert await pictures_of(desk.stage.app, reply), "not before its time"
-    async with desk.stage.app.begin() as work:
-        await work.connection.exec_driver_sql(f"UPDATE doomed_blobs SET due_at = due_at - {CHART_KEPT}")
-    await worker.sweep()
-    with pytest.raises(BlobNotFound):
-        await pictures_of(desk.stage.app, reply)
+    folder = desk.stage.app.settings.data_dir / "blobs" / "charts"
+    assert [each.name for each in folder.iterdir()] == [f"stats-{reader}.png"], "four times asked, one picture"
 
 
 async def test_the_books_are_proved(desk: Desk) -> None:

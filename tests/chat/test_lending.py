@@ -17,7 +17,6 @@ from bots.chat.rendering import pictures_of
 from bots.chat.types import Reply
 from core.db import DAY
 from core.generations.digest import write_digests
-from core.generations.earn import CHARTS
 from core.mailbox.models import outbox
 from core.oversight.retire import announce
 from core.providers.base import FailedCost, Fault
@@ -102,7 +101,7 @@ async def test_what_was_earned_is_pending_and_was_lost(desk: Desk) -> None:
         drawn = {color for _, color in image.convert("RGB").getcolors(WIDTH * HEIGHT) or []}
     assert ImageColor.getrgb(WAITS) in drawn and ImageColor.getrgb(GOOD) in drawn
     await desk.says(command="earnings")
-    folder = desk.stage.app.settings.data_dir / "blobs" / CHARTS
+    folder = desk.stage.app.settings.data_dir / "blobs" / "charts"
     assert len(list(folder.iterdir())) == 1, "one picture for each user"
 
 

@@ -2,22 +2,17 @@
 
 from collections.abc import Sequence
 
-from bots.chat.chart import BAD, GOOD, Chart, draw
+from bots.chat.chart import BAD, GOOD, Chart, follow
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.acts.models import MAX_REASON
-from core.address import Address
 from core.db import DAY
-from core.generations.earn import CHARTS
-from core.mailbox.models import Notice
 from core.money import CREDIT, parse_credits
 from core.oversight.models import Bar, Dossier
 from core.users.models import Role
 from core.words import Amount, Text
 
 PERIODS = {"day": DAY, "week": 7 * DAY, "month": 30 * DAY}
-CHART_KEPT = 7 * DAY
-"""After that a worker deletes the picture; it is in the chat, or nobody waits for it any more."""
 MAX_WHO = 64
 
 
@@ -95,13 +90,7 @@ async def on_stats(context: Context) -> Reply:
         "sold": Amount(found.sold), "held": Amount(found.held), "owed": Amount(found.owed), "commission": Amount(found.commission),
         "maintenance": "" if standing.since is None else Text("stats.maintenance", {"reason": standing.reason}),
     }  # fmt: skip
-    chart = chart_of(found.bars, context.work.now - length, context.work.now)
-    blob = await context.app.blobs.put(CHARTS, draw(chart, context.user.locale), "image/png")
-    await context.work.leaving.doom([blob], context.work.now + CHART_KEPT)
-    body = {"blob": blob, "reader": context.user.id, "says": "stats.chart"}
-    await context.work.mailbox.say(
-        [Notice(f"chart:{event.platform}:{event.id}", Address(event.platform, event.private_chat), "chart", body)]
-    )
+    await follow(context, "stats", chart_of(found.bars, context.work.now - length, context.work.now))
     return Reply(Text("stats", facts), private=True)
 
 

@@ -2,15 +2,13 @@
 
 from datetime import UTC, datetime
 
-from bots.chat.chart import GOOD, WAITS, Chart, draw
+from bots.chat.chart import GOOD, WAITS, Chart, follow
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Reply
-from core.address import Address
 from core.db import DAY, SECOND
 from core.generations.digest import DIGEST_HOUR
-from core.generations.earn import CHARTS, Loss, chart_name, due_by_day, earned_by_day, losses
+from core.generations.earn import Loss, due_by_day, earned_by_day, losses
 from core.ledger.models import earnings, pending
-from core.mailbox.models import Notice
 from core.money import CREDIT, format_dollars
 from core.words import Amount, Text
 
@@ -53,10 +51,9 @@ async def on_digest(context: Context) -> Reply:
 
 
 async def _chart(context: Context) -> None:
-    """A picture of the last days, as the next message; none where nothing was earned. There is one of each user, drawn over."""
-    user, event = context.user, context.event
+    """A picture of the last days, as the next message; none where nothing was earned."""
     first = context.work.now - context.work.now % DAY - (DAYS - 1) * DAY
-    found = {each.day: each for each in await earned_by_day(context.work.connection, user.id, first)}
+    found = {each.day: each for each in await earned_by_day(context.work.connection, context.user.id, first)}
     if not found:
         return
     bars = []
@@ -65,10 +62,7 @@ async def _chart(context: Context) -> None:
         bars.append((max(0, each.amount - each.pending), max(0, each.pending)) if each else (0, 0))
     names = (Text("earnings.spendable"), Text("earnings.pending"))
     chart = Chart(Text("earnings.drawn", {"days": DAYS}), names, (GOOD, WAITS), bars, first, first + DAYS * DAY, CREDIT)
-    blob = await context.app.blobs.put(CHARTS, draw(chart, user.locale), "image/png", chart_name(user.id))
-    body = {"blob": blob, "reader": user.id, "says": "earnings.chart"}
-    address = Address(event.platform, event.private_chat)
-    await context.work.mailbox.say([Notice(f"chart:{event.platform}:{event.id}", address, "chart", body)])
+    await follow(context, "earnings", chart)
 
 
 def _cause(loss: Loss) -> Text:

@@ -106,7 +106,7 @@ async def on_cover(context: Context) -> Reply:
     blob = await app.blobs.put("covers", picture, "image/jpeg")
 
     async def keep(work: UnitOfWork) -> None:
-        await work.leaving.doom(await work.presets.set_cover(preset.name, author, blob), work.now)
+        await work.leaving.doom(await work.presets.set_cover(preset.name, author, blob))
 
     await app.run(keep)
     rows = ((Button(Text("button.preset"), f"preset {preset.name}"),),)

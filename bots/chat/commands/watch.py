@@ -94,9 +94,8 @@ def _ask(action_: str, title: str) -> Reply:
 def _standing(found: Closing, *, edit: bool = False) -> Reply:
     facts = {"waiting": found.waiting, "running": found.running, "reason": found.reason}
     wanted = "on" if found.since is None else "off"
-    style = "danger" if wanted == "on" else "primary"
     buttons = (
-        Button(Text(f"button.maintenance_{wanted}"), f"maintenance {wanted}", style=style),  # type: ignore[arg-type]  # one of both
+        Button(Text(f"button.maintenance_{wanted}"), f"maintenance {wanted}", style="danger" if wanted == "on" else "primary"),
         Button(Text("button.refresh"), "maintenance"),
     )
     return Reply(Text("maintenance.off" if found.since is None else "maintenance.on", facts), rows=(buttons,), private=True, edit=edit)
