@@ -17,7 +17,7 @@ from core.ledger.seal import BATCH, seal
 from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.unit_of_work import UnitOfWork
-from core.users.models import Identity, User
+from core.users.models import Identity, Role, User
 from core.vault.keyring import new_key
 from core.vault.secret import Secret
 from core.worker import Worker
@@ -45,6 +45,13 @@ class Stage:
         if credits:
             await self.app.grant(user.id, credits, f"grant:{name}")
         return user
+
+    async def admin(self, name: str = "olga") -> User:
+        """An admin of the platform."""
+        user = await self.person(name)
+        await self.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
+        async with self.app.read() as work:
+            return await work.users.get(user.id)
 
     async def lend(self, key: str, owner: User | None = None, **answers: str) -> Resource:
         """A listed resource with the key `sk-…`, its limits LIMITS unless answered otherwise."""

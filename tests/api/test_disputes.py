@@ -1,17 +1,10 @@
 """Disputes and an admin's routes over HTTP, from the picture to the verdict."""
 
-from core.users.models import Role, User
 from tests.api.stage import Served
 
 
-async def admin_of(served: Served) -> User:
-    user = await served.stage.person("olga")
-    await served.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
-    return user
-
-
 async def test_from_the_picture_to_the_verdict(served: Served) -> None:
-    admin = await admin_of(served)
+    admin = await served.stage.admin()
     async with served.client() as creator, served.client(admin) as olga:
         async with served.working():
             made = await creator.post("/v1/images/generations", json={"prompt": "a fox", "response_format": "url"})
@@ -39,7 +32,7 @@ async def test_from_the_picture_to_the_verdict(served: Served) -> None:
 
 
 async def test_an_admin_looks_up(served: Served) -> None:
-    admin = await admin_of(served)
+    admin = await served.stage.admin()
     async with served.client(admin) as olga:
         found = (await olga.get("/admin/users", params={"who": "telegram:creator"})).json()
         assert found["id"] == served.stage.creator.id

@@ -108,10 +108,12 @@ async def test_an_author_picks_the_cover(desk: Desk) -> None:
     assert cover is not None
     assert former != cover
     await desk.press_form("publish_preset", ANSWERS | {"title": "Neon shoe again", "tags": "neon, 霓虹灯"})
-    assert len((await desk.says("bo", command="preset", argument="neon-shoe")).message.pictures) == 1, "the next version keeps it"  # type: ignore[union-attr]  # a message
+    newest = (await desk.says("bo", command="preset", argument="neon-shoe")).message
+    assert newest is not None and len(newest.pictures) == 1, "the next version keeps it"
     assert "neon-shoe" in str((await desk.says("bo", command="preset", argument="霓虹")).message)
     await app.blobs.delete(cover)
-    assert not (await desk.press("preset neon-shoe")).message.pictures, "without the picture the words remain"  # type: ignore[union-attr]  # a message
+    words = (await desk.press("preset neon-shoe")).message
+    assert words is not None and not words.pictures, "without the picture the words remain"
 
 
 async def test_a_report_reaches_the_admins(desk: Desk) -> None:

@@ -20,7 +20,6 @@ from core.generations.models import State as GenerationState
 from core.ledger.models import earnings, pending, wallet
 from core.providers import openai
 from core.providers.base import Delivered, Picture
-from core.users.models import Role, User
 from core.worker import Worker
 from sandbox import stability
 from tests.stage import PRICE, Stage, breaches, staged, work_off
@@ -56,12 +55,6 @@ async def opened(stage: Stage, generation: Generation) -> Dispute:
     return await stage.app.run(lambda work: work.disputes.open(generation.id, stage.creator, Kind.POOR_QUALITY, 3))
 
 
-async def admin_of(stage: Stage) -> User:
-    user = await stage.person("olga")
-    await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
-    return user
-
-
 async def inspected(stage: Stage, dispute: Dispute) -> Dispute:
     """As it is after a worker's sweep."""
     await Worker(stage.app, 1).sweep()
@@ -78,7 +71,7 @@ async def told(stage: Stage) -> list[str]:
     ("data", "size", "why"), [(drawn(flat=True), (64, 64), "blank"), (drawn(96, 64), (96, 64), "wrong_size")], ids=["blank", "wrong size"]
 )
 async def test_what_is_clear_is_refunded_by_rule(stage: Stage, data: bytes, size: tuple[int, int], why: str) -> None:
-    await admin_of(stage)
+    await stage.admin()
     dispute = await opened(stage, made := await made_of(stage, data, size))
     decided = await inspected(stage, dispute)
     assert (decided.state, decided.decided_by, decided.reason) == (State.REFUNDED, None, why)
@@ -90,7 +83,7 @@ async def test_what_is_clear_is_refunded_by_rule(stage: Stage, data: bytes, size
 
 
 async def test_what_is_not_clear_is_people_s_to_decide(stage: Stage) -> None:
-    await admin_of(stage)
+    await stage.admin()
     dispute = await inspected(stage, await opened(stage, await made_of(stage, drawn())))
     assert dispute.state is State.OPEN
     assert dispute.evidence is not None
@@ -114,7 +107,7 @@ async def test_whoever_earns_answers_once(stage: Stage) -> None:
 
 
 async def test_a_part_goes_back_and_the_rest_is_released(stage: Stage) -> None:
-    admin = await admin_of(stage)
+    admin = await stage.admin()
     dispute = await opened(stage, made := await made_of(stage, drawn()))
     for wrong in (0, -1, PRICE, PRICE + 1):
         with pytest.raises(BadAmount):
@@ -136,7 +129,7 @@ async def test_a_part_goes_back_and_the_rest_is_released(stage: Stage) -> None:
 
 
 async def test_goodwill_is_the_platform_s(stage: Stage) -> None:
-    admin = await admin_of(stage)
+    admin = await stage.admin()
     dispute = await opened(stage, await made_of(stage, drawn()))
     with pytest.raises(BadAmount):
         await stage.app.run(
@@ -152,7 +145,7 @@ async def test_goodwill_is_the_platform_s(stage: Stage) -> None:
 
 
 async def test_of_many_verdicts_at_once_one_counts(stage: Stage) -> None:
-    admin = await admin_of(stage)
+    admin = await stage.admin()
     dispute = await opened(stage, await made_of(stage, drawn()))
     run, disputes = stage.app.run, dispute.id
     verdicts = [

@@ -28,7 +28,7 @@ from core.generations.settle import release_earnings
 from core.ledger.models import earnings, pending, wallet
 from core.providers.base import Delivered, Picture
 from core.unit_of_work import UnitOfWork
-from core.users.models import Role, User
+from core.users.models import User
 from core.worker import Worker
 from tests.disputes.test_evidence import drawn, inspected, opened, told
 from tests.stage import PRICE, Stage, breaches, staged, work_off
@@ -53,10 +53,7 @@ async def made(stage: Stage, key: str, *, user: User | None = None, prompt: str 
 
 
 async def admins_of(stage: Stage, *names: str) -> list[User]:
-    people = [await stage.person(name) for name in names]
-    for user in people:
-        await stage.app.run(lambda work, u=user: work.users.add_role(u.id, Role.ADMIN))  # type: ignore[misc]  # a default
-    return people
+    return [await stage.admin(name) for name in names]
 
 
 async def at(stage: Stage, now: int, act: Any) -> Any:

@@ -20,7 +20,7 @@ from core.mailbox.models import outbox
 from core.oversight.models import rounds
 from core.providers.base import FailedCost, FailedFree, Fault, Rejected
 from core.resources.models import Resource, State
-from core.users.models import Role, User
+from core.users.models import User
 from core.worker import Worker
 from tests.stage import Stage, breaches, staged, work_off
 
@@ -47,8 +47,7 @@ async def judge(stage: Stage, number: int, admin: User, part: int | None) -> Non
 async def busy(stage: Stage) -> Resource:
     """A resource that has delivered four, one refunded and one by 2,000; and lost one, failed one, refused one."""
     lent = await stage.lend(KEY)
-    admin = await stage.person("olga")
-    await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
+    admin = await stage.admin()
     made = await stage.submit("a", "b", "c", "d")
     assert await work_off(Worker(stage.app, 1)) == 4
     await judge(stage, made[0].id, admin, None)

@@ -23,7 +23,6 @@ from core.resources.errors import NotAllowedNow, ResourceNotFound, Stopped
 from core.resources.models import State as ResourceState
 from core.resources.models import Stop
 from core.unit_of_work import UnitOfWork
-from core.users.models import Role, User
 from core.vault.secret import Secret
 from core.worker import Worker
 from tests.stage import Stage, breaches, ended, staged, work_off
@@ -36,12 +35,6 @@ DOLLAR = 1_000_000
 async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
     async with staged(database_url, tmp_path) as opened:
         yield opened
-
-
-async def admin_of(stage: Stage, name: str = "root") -> User:
-    user = await stage.person(name)
-    await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
-    return user
 
 
 async def said(stage: Stage, kind: str = "alert") -> list[str]:
@@ -58,7 +51,7 @@ async def later(stage: Stage, ahead: int, act: Any) -> Any:
 
 
 async def test_a_stopped_resource_is_its_owners_no_more(stage: Stage) -> None:
-    admin, lent = await admin_of(stage), await stage.lend(KEY)
+    admin, lent = await stage.admin("root"), await stage.lend(KEY)
     with pytest.raises(ReasonNeeded):
         await stage.app.run(lambda work: work.controls.stop(admin, lent.id, " "))
     with pytest.raises(ResourceNotFound):
@@ -94,7 +87,7 @@ async def _change(work: UnitOfWork, number: int) -> None:
 
 
 async def test_maintenance_takes_nothing_new_and_finishes_the_rest(stage: Stage) -> None:
-    admin, worker = await admin_of(stage), Worker(stage.app, 1)
+    admin, worker = await stage.admin("root"), Worker(stage.app, 1)
     await stage.lend(KEY)
     (waiting,) = await stage.submit("a")
     standing = await stage.app.run(lambda work: work.controls.close(admin, "a move"))
@@ -119,7 +112,7 @@ async def test_maintenance_takes_nothing_new_and_finishes_the_rest(stage: Stage)
 
 
 async def test_an_alarm_is_said_once_again_after_hours_and_its_end(stage: Stage) -> None:
-    await admin_of(stage)
+    await stage.admin("root")
 
     def say(ahead: int = 0) -> Any:
         return later(stage, ahead, lambda work: work.alerts.say("rail:stripe", "rail", rail="stripe"))
@@ -143,9 +136,12 @@ async def test_one_of_many_workers_does_what_is_due(stage: Stage) -> None:
 
 
 async def test_a_provider_that_fails(stage: Stage) -> None:
-    await admin_of(stage)
+    await stage.admin("root")
     lent = await stage.lend(KEY, per_minute="100", max_concurrency="50")
-    check = lambda work: work.alerts.check_providers(["stability", "openai"])  # noqa: E731
+
+    def check(work: UnitOfWork) -> Any:
+        return work.alerts.check_providers(["stability", "openai"])
+
     await stage.app.run(check)
     assert await said(stage) == []
     stage.provider.answer = lambda _request, _key: FailedFree(Fault.SERVER)
@@ -177,7 +173,7 @@ async def test_a_provider_that_fails(stage: Stage) -> None:
 
 
 async def test_a_rail_that_fails_and_comes_back(stage: Stage) -> None:
-    await admin_of(stage)
+    await stage.admin("root")
     desk = Desk(stage.app, stage.app.rails)
     stage.rail.trouble.extend([RailAway(rail="stripe", problem="503")] * (AWAY + 1))
     for number in range(3):
@@ -192,7 +188,7 @@ async def test_a_rail_that_fails_and_comes_back(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("balance", "leaks"), [(10 * DOLLAR - 30_000, False), (9 * DOLLAR, True), (20 * DOLLAR, False), (None, False)])
 async def test_a_balance_that_falls_without_us(stage: Stage, balance: int | None, leaks: bool) -> None:
-    await admin_of(stage)
+    await stage.admin("root")
     lent = await stage.lend(KEY)
     await stage.submit("a")
     await work_off(Worker(stage.app, 1))
@@ -222,7 +218,7 @@ async def sync(stage: Stage) -> None:
 
 
 async def test_a_leak_is_of_one_key_and_no_way_around_an_admin(stage: Stage) -> None:
-    admin, lent = await admin_of(stage), await stage.lend(KEY)
+    admin, lent = await stage.admin("root"), await stage.lend(KEY)
     stage.provider.probes |= {OTHER: Probe(balance=3 * DOLLAR), THIRD: Probe(balance=DOLLAR)}
     await stage.app.hand_over(lent, Secret(OTHER))
     await sync(stage)
@@ -247,7 +243,7 @@ async def test_a_leak_is_of_one_key_and_no_way_around_an_admin(stage: Stage) -> 
 
 
 async def test_what_still_runs_may_have_cost_already(stage: Stage) -> None:
-    await admin_of(stage)
+    await stage.admin("root")
     lent, worker = await stage.lend(KEY), Worker(stage.app, 1)
     stage.provider.gate, stage.provider.costs = asyncio.Event(), {"core": DOLLAR}
     await stage.submit("a")
@@ -263,7 +259,7 @@ async def test_what_still_runs_may_have_cost_already(stage: Stage) -> None:
 
 async def test_a_breach_is_told(database_url: str, tmp_path: Path) -> None:
     async with staged(database_url, tmp_path, audit_hours=1) as stage:
-        await admin_of(stage)
+        await stage.admin("root")
         worker = Worker(stage.app, 1)
         for amount in (1, -1):
             async with stage.app.begin() as work:

@@ -17,7 +17,7 @@ from core.ledger.models import earnings, held_account, pending, wallet
 from core.oversight.errors import GrantTooLarge, NotOneself, StandsSo
 from core.resources.models import State as ResourceState
 from core.users.errors import Frozen, UserNotFound
-from core.users.models import Role, User
+from core.users.models import User
 from core.worker import Worker
 from tests.stage import PRICE, Stage, breaches, staged, work_off
 
@@ -30,19 +30,12 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         yield opened
 
 
-async def admin_of(stage: Stage, name: str = "root") -> User:
-    user = await stage.person(name)
-    await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
-    async with stage.app.read() as work:
-        return await work.users.get(user.id)
-
-
 async def ban(stage: Stage, admin: User, user: User, reason: str = WHY) -> None:
     await stage.app.run(lambda work: work.oversight.ban(admin, user.id, reason))
 
 
 async def test_a_ban_is_all_in_one(stage: Stage) -> None:
-    admin, user = await admin_of(stage), await stage.person("bad", 10 * PRICE)
+    admin, user = await stage.admin("root"), await stage.person("bad", 10 * PRICE)
     await stage.lend("sk-bad-one", user)
     await stage.lend("sk-good-one")
     pair = await Accounts(stage.app)._begin(user)
@@ -66,7 +59,7 @@ async def test_a_ban_is_all_in_one(stage: Stage) -> None:
 
 
 async def test_earnings_stay_pending_while_banned(stage: Stage) -> None:
-    admin = await admin_of(stage)
+    admin = await stage.admin("root")
     await stage.lend("sk-miner-one")
     await stage.submit("a")
     worker = Worker(stage.app, 1)
@@ -86,7 +79,7 @@ async def test_earnings_stay_pending_while_banned(stage: Stage) -> None:
 
 async def test_a_ban_in_the_midst_of_everything(stage: Stage) -> None:
     """Submits, claims, settles and releases beside it: nothing waits for the banned afterwards, and the books agree."""
-    admin, user = await admin_of(stage), await stage.person("bad", 100 * PRICE)
+    admin, user = await stage.admin("root"), await stage.person("bad", 100 * PRICE)
     await stage.lend("sk-bad-one", user)
     await stage.lend("sk-good-one")
     worker = Worker(stage.app, 1)
@@ -109,7 +102,7 @@ async def test_a_ban_in_the_midst_of_everything(stage: Stage) -> None:
 
 
 async def test_who_may_be_banned_and_given_to(stage: Stage) -> None:
-    admin, other = await admin_of(stage), await admin_of(stage, "root2")
+    admin, other = await stage.admin("root"), await stage.admin("root2")
     for user in (admin, other):
         with pytest.raises(NotOneself):
             await ban(stage, admin, user)

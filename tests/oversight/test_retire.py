@@ -11,7 +11,6 @@ from core.catalog import WARN_DAYS
 from core.mailbox.models import outbox
 from core.oversight.models import rounds
 from core.providers.base import Probe
-from core.users.models import Role
 from core.worker import Worker
 from tests.stage import Stage, staged
 
@@ -24,8 +23,7 @@ async def told(stage: Stage) -> list[str]:
 
 async def test_who_serves_it_and_the_admins_are_told_once(database_url: str, tmp_path: Path) -> None:
     async with staged(database_url, tmp_path) as stage:
-        admin, other = await stage.person("olga"), await stage.person("other")
-        await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
+        admin, other = await stage.admin(), await stage.person("other")
         await stage.lend("sk-1111111111")
         stage.provider.probes["sk-2222222222"] = Probe(models=frozenset({"ultra"}))
         await stage.lend("sk-2222222222", other)

@@ -15,7 +15,7 @@ from core.payments.rules import Purse, taking
 from core.payouts.errors import PayoutAmount, PayoutDecided, PayoutNeedsSecond, PayoutNotFound, PayoutOpen
 from core.payouts.models import PAID_OUT, Payout, State
 from core.users.errors import Frozen
-from core.users.models import Role, User, users
+from core.users.models import User, users
 from tests.stage import Stage, breaches, staged
 
 LEAST, EARNED, ALONE = 50_000, 120_000, 60_000
@@ -29,12 +29,6 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         yield opened
 
 
-async def admin_of(stage: Stage, name: str = "olga") -> User:
-    user = await stage.person(name)
-    await stage.app.run(lambda work: work.users.add_role(user.id, Role.ADMIN))
-    return user
-
-
 async def ask(stage: Stage, amount: int = LEAST, key: str = "k", user: User | None = None) -> Payout:
     return await stage.app.run(lambda work: work.payouts.ask(user or stage.miner, amount, key, LEAST))
 
@@ -46,7 +40,7 @@ async def take(stage: Stage, step: str, payout: Payout, admin: User) -> Payout:
 
 
 async def test_earnings_leave_in_two_steps(stage: Stage) -> None:
-    admin, payout = await admin_of(stage), await ask(stage)
+    admin, payout = await stage.admin(), await ask(stage)
     assert await stage.balance(earnings(stage.miner.id)) == EARNED - LEAST
     assert await ask(stage) == payout, "the same once more"
     with pytest.raises(PayoutOpen):
@@ -69,7 +63,7 @@ async def test_earnings_leave_in_two_steps(stage: Stage) -> None:
 
 
 async def test_what_is_refused_is_earnings_again(stage: Stage) -> None:
-    admin, payout = await admin_of(stage), await ask(stage)
+    admin, payout = await stage.admin(), await ask(stage)
     refused = await stage.app.run(lambda work: work.payouts.refuse(payout.id, admin, "no account given"))
     assert refused.state is State.REFUSED
     assert await stage.balance(earnings(stage.miner.id)) == EARNED
@@ -107,7 +101,7 @@ async def test_many_at_once_are_one(stage: Stage) -> None:
     assert [type(each) for each in answers].count(Payout) == 1
     assert all(isinstance(each, Payout | PayoutOpen) for each in answers), answers
     (payout,) = [each for each in answers if isinstance(each, Payout)]
-    admin = await admin_of(stage)
+    admin = await stage.admin()
     await stage.app.run(lambda work: work.payouts.approve(payout.id, admin, "fine", ALONE))
     steps = [take(stage, step, payout, admin) for step in ("paid", "refuse") * 4]
     decided = await asyncio.gather(*steps, return_exceptions=True)
@@ -116,7 +110,7 @@ async def test_many_at_once_are_one(stage: Stage) -> None:
 
 
 async def test_a_large_one_takes_two_admins(stage: Stage) -> None:
-    olga, petr = await admin_of(stage), await admin_of(stage, "petr")
+    olga, petr = await stage.admin(), await stage.admin("petr")
     payout = await ask(stage, ALONE + 1)
     answers = await asyncio.gather(*(take(stage, "approve", payout, each) for each in (olga, petr) * 3), return_exceptions=True)
     assert [type(each) for each in answers].count(Payout) == 1
@@ -138,7 +132,7 @@ async def test_a_large_one_takes_two_admins(stage: Stage) -> None:
 
 
 async def test_two_accounts_of_one_person_are_one_admin(stage: Stage) -> None:
-    olga, other = await admin_of(stage), await admin_of(stage, "olga2")
+    olga, other = await stage.admin(), await stage.admin("olga2")
     payout = await ask(stage, ALONE + 1)
     await take(stage, "approve", payout, other)
     await stage.app.run(lambda work: work.connection.execute(update(users).where(users.c.id == other.id).values(merged_into=olga.id)))
