@@ -18,7 +18,7 @@ from core.app import App
 from core.config import Settings
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, User
-from sandbox.actor import Actor
+from sandbox.actor import Actor, action_of
 from sandbox.world import World
 
 FOLDER = Path("var/demo")
@@ -208,7 +208,7 @@ async def _refund_by_rule(world: World, console: Console) -> None:
     await ada.says("/imagine a lighthouse in fog")
     shown = await ada.reads("a lighthouse in fog", picture=True)
     faults.set(fail_rate=0.0)
-    await ada.presses(_action(shown, "report") or "", "What is wrong")
+    await ada.presses(action_of(shown, "report") or "", "What is wrong")
     pressed = time.monotonic()
     await ada.presses("dispute")
     told = await ada.reads("shows nothing")
@@ -262,13 +262,13 @@ async def _lend(world: World, console: Console) -> None:
     await hands.say(mira, chat, "/lend")
     for word in ("lend stability", "attest stability"):
         asked = await hands.wait_for(mira, chat, _offers(word), SECONDS)
-        await hands.press(mira, chat, asked["id"], _action(asked, word) or "")
+        await hands.press(mira, chat, asked["id"], action_of(asked, word) or "")
     await hands.wait_for(mira, chat, lambda m: "/handover/" in m["html"], SECONDS)
     pasted = await hands.say(mira, chat, KEY)
-    ready = await hands.wait_for(mira, chat, lambda m: _action(m, "limits") is not None, SECONDS)
+    ready = await hands.wait_for(mira, chat, lambda m: action_of(m, "limits") is not None, SECONDS)
     assert all(each["id"] != pasted for each in hands.messages(mira, chat)), "the message with the key was not deleted"
     console.print("[green]✓[/] Telegram: Mira lent a key; her message is deleted, the key sealed and tried.")
-    await hands.press(mira, chat, ready["id"], _action(ready, "limits") or "")
+    await hands.press(mira, chat, ready["id"], action_of(ready, "limits") or "")
     for number, given in enumerate(("90", "4", "60", "500", "always"), start=1):
         await hands.wait_for(mira, chat, _says(f"({number}/5)"), SECONDS)
         await hands.say(mira, chat, given)
@@ -277,7 +277,7 @@ async def _lend(world: World, console: Console) -> None:
 
 
 def _offers(word: str) -> Callable[[Message], bool]:
-    return lambda message: _action(message, word) is not None
+    return lambda message: action_of(message, word) is not None
 
 
 def _newer(seen: set[str], fits: Callable[[Message], bool]) -> Callable[[Message], bool]:
@@ -291,10 +291,6 @@ def _changed(message_id: str) -> Callable[[Message], bool]:
 
 def _says(words: str) -> Callable[[Message], bool]:
     return lambda message: words in message["html"]
-
-
-def _action(message: Message, word: str) -> str | None:
-    return next((key["action"] for row in message["rows"] for key in row if (key.get("action") or "").startswith(word)), None)
 
 
 def _url(message: Message) -> str | None:

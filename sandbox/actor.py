@@ -35,10 +35,10 @@ class Actor:
 
     async def presses(self, action: str, *words: str, chat: str = "") -> Message:
         """Presses the newest button whose action is or begins with `action`, and reads what has `words`; without words, nothing new."""
-        found = await self.hands.wait_for(self.id, chat or self.chat, lambda message: _action(message, action) is not None, SECONDS)
+        found = await self.hands.wait_for(self.id, chat or self.chat, lambda message: action_of(message, action) is not None, SECONDS)
         self._look(chat)
         self._asked_singly = self.telegram
-        await self.hands.press(self.id, chat or self.chat, found["id"], _action(found, action))
+        await self.hands.press(self.id, chat or self.chat, found["id"], action_of(found, action))
         return await self.reads(*words, chat=chat) if words else found
 
     async def fills(self, answers: Mapping[str, str], *words: str, chat: str = "") -> Message:
@@ -70,7 +70,8 @@ class Actor:
         self._seen |= {_state(message) for place in {chat or self.chat, self.chat} for message in self.hands.messages(self.id, place)}
 
 
-def _action(message: Message, word: str) -> str | None:
+def action_of(message: Message, word: str) -> str | None:
+    """The action of the first button that is `word`, or begins with it and a blank."""
     actions = (key.get("action") or "" for row in message["rows"] for key in row)
     return next((action for action in actions if action == word or action.startswith(f"{word} ")), None)
 

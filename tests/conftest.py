@@ -46,7 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 PAIRS = {("en", "sqlite"), ("zh", "postgresql")}
 """Which language of the chat layer's desk meets which database: each of both, and not each with each, as words and engines know nothing of
-each other. The cases of the rails' tables are divided between the databases too, by their names. CI has 15 minutes."""
+each other. CI has 15 minutes."""
+DIVIDED = {f"test_rails_{each}.py" for each in ("alipay_table", "stripe_table", "stars_table")}
+"""Files whose cases are divided between the databases, by their names."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_apart(item: pytest.Item) -> bool:
     callspec: Any = getattr(item, "callspec", None)
     params = callspec.params if callspec is not None else {}
-    if item.path.name.startswith("test_rails_") and item.path.name.endswith("_table.py") and "[" in item.name:
+    if item.path.name in DIVIDED and "[" in item.name:
         case = item.name.replace("[sqlite-", "[").replace("[postgresql-", "[")
         return case != item.name and (crc32(case.encode()) % 2 == 0) != ("[sqlite-" in item.name)
     return params.get("desk") in ("en", "zh") and "database_url" in params and (params["desk"], params["database_url"]) not in PAIRS
@@ -69,9 +71,10 @@ def _is_apart(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Lines are counted on SQLite alone: on PostgreSQL the same ones run, and counting takes as long as running them."""
+    """Lines are counted on SQLite alone, as on PostgreSQL the same ones run, and not in tests that are `uncounted`: counting takes as long
+    as running them."""
     params = getattr(getattr(item, "callspec", None), "params", {})
-    if "postgresql" not in params.values():
+    if "postgresql" not in params.values() and item.get_closest_marker("uncounted") is None:
         return (yield)
     ours, threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)

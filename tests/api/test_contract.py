@@ -32,6 +32,7 @@ WAITS = "POST /v1/images/generations"
 """Nobody makes its pictures here, so it answers 504, as it says it does."""
 
 
+@pytest.mark.uncounted
 @pytest.mark.timeout(12 * max(10, EXAMPLES))
 async def test_every_operation_keeps_to_its_description(database_url: str, tmp_path: Path) -> None:
     many: dict[str, Any] = {"requests_per_user": 100_000, "requests_per_address": 100_000, "queued_per_user": 10}

@@ -17,6 +17,7 @@ from bots.chat.chat import SENTENCES, Chat
 from bots.chat.types import Answer, Event, Person, Place
 from core.generations.pages import page
 from core.words import Words
+from sandbox.actor import action_of
 from tests.chat.conftest import ADA, CHEN, MIRA, Town
 
 pytestmark = pytest.mark.timeout(120)
@@ -129,8 +130,8 @@ async def test_discord_lends_by_link_and_fills_a_modal(town: Town) -> None:
     channel = next(each["id"] for each in hands.chats(demo.BO) if each["kind"] == "channel")
     await hands.command(demo.BO, channel, "lend", {})
     for word in ("lend stability", "attest stability"):
-        asked = await hands.wait_for(demo.BO, channel, lambda m, w=word: demo._action(m, w) is not None, demo.SECONDS)  # type: ignore[misc]  # a default
-        await hands.press(demo.BO, channel, asked["id"], demo._action(asked, word) or "")
+        asked = await hands.wait_for(demo.BO, channel, lambda m, w=word: action_of(m, w) is not None, demo.SECONDS)  # type: ignore[misc]  # a default
+        await hands.press(demo.BO, channel, asked["id"], action_of(asked, word) or "")
     shown = await hands.wait_for(demo.BO, channel, lambda m: "/handover/" in m["html"], demo.SECONDS)
     assert shown["ephemeral"]
     token = re.search(r"/handover/([\w-]+)", shown["html"])
@@ -146,8 +147,8 @@ async def test_discord_lends_by_link_and_fills_a_modal(town: Town) -> None:
         assert (await client.post(link, data={"key": demo.KEY})).status_code == 410
         assert (await client.get(link)).status_code == 410
     private = hands.private_chat(demo.BO)
-    ready = await hands.wait_for(demo.BO, private, lambda m: demo._action(m, "limits") is not None, demo.SECONDS)
-    await hands.press(demo.BO, private, ready["id"], demo._action(ready, "limits") or "")
+    ready = await hands.wait_for(demo.BO, private, lambda m: action_of(m, "limits") is not None, demo.SECONDS)
+    await hands.press(demo.BO, private, ready["id"], action_of(ready, "limits") or "")
     modal = await hands.wait_for_modal(demo.BO)
     values = {"price_percent": "80", "max_concurrency": "2", "per_minute": "30", "day_limit": "100", "hours": "always"}
     await hands.submit(demo.BO, modal["id"], values)

@@ -28,6 +28,7 @@ from core.providers.stability import StabilityProvider
 from core.vault.redact import Redactor
 from core.vault.secret import Secret
 from core.worker import Worker
+from sandbox.actor import action_of
 from tests.chat.conftest import ADA, MIRA, Town
 from tests.chat.search import TAIL, Disk, every_row, found, under
 from tests.stage import Stage, staged
@@ -101,12 +102,12 @@ async def lend_in_telegram(town: Town, key: str) -> None:
     await hands.say(MIRA, chat, "/lend")
     for word in ("lend stability", "attest stability"):
         asked = await hands.wait_for(MIRA, chat, demo._offers(word), demo.SECONDS)
-        await hands.press(MIRA, chat, asked["id"], demo._action(asked, word) or "")
+        await hands.press(MIRA, chat, asked["id"], action_of(asked, word) or "")
     await hands.wait_for(MIRA, chat, demo._says("/handover/"), demo.SECONDS)
     pasted = await hands.say(MIRA, chat, key)
     ready = await hands.wait_for(MIRA, chat, demo._offers("limits"), demo.SECONDS)
     assert pasted not in [each["id"] for each in hands.messages(MIRA, chat)]
-    await hands.press(MIRA, chat, ready["id"], demo._action(ready, "limits") or "")
+    await hands.press(MIRA, chat, ready["id"], action_of(ready, "limits") or "")
     for number, given in enumerate(("90", "4", "60", "500", "always"), start=1):
         await hands.wait_for(MIRA, chat, demo._says(f"({number}/5)"), demo.SECONDS)
         await hands.say(MIRA, chat, given)
@@ -121,7 +122,7 @@ async def lend_in_discord(town: Town, key: str, wrong: str) -> list[bytes]:
     await hands.command(demo.BO, channel, "lend", {})
     for word in ("lend stability", "attest stability"):
         asked = await hands.wait_for(demo.BO, channel, demo._offers(word), demo.SECONDS)
-        await hands.press(demo.BO, channel, asked["id"], demo._action(asked, word) or "")
+        await hands.press(demo.BO, channel, asked["id"], action_of(asked, word) or "")
     shown = await hands.wait_for(demo.BO, channel, demo._says("/handover/"), demo.SECONDS)
     token = re.search(r"/handover/([\w-]+)", shown["html"])
     assert token
@@ -133,7 +134,7 @@ async def lend_in_discord(town: Town, key: str, wrong: str) -> list[bytes]:
             pages += [answer.content, repr(answer.headers).encode()]
     private = hands.private_chat(demo.BO)
     ready = await hands.wait_for(demo.BO, private, demo._offers("limits"), demo.SECONDS)
-    await hands.press(demo.BO, private, ready["id"], demo._action(ready, "limits") or "")
+    await hands.press(demo.BO, private, ready["id"], action_of(ready, "limits") or "")
     modal = await hands.wait_for_modal(demo.BO)
     limits = {"price_percent": "80", "max_concurrency": "2", "per_minute": "30", "day_limit": "100", "hours": "always"}
     await hands.submit(demo.BO, modal["id"], limits)
@@ -185,7 +186,7 @@ async def test_a_key_that_its_provider_refuses_shows_nowhere(town: Town, logs: L
     await hands.say(MIRA, chat, "/lend")
     for word in ("lend stability", "attest stability"):
         asked = await hands.wait_for(MIRA, chat, demo._offers(word), demo.SECONDS)
-        await hands.press(MIRA, chat, asked["id"], demo._action(asked, word) or "")
+        await hands.press(MIRA, chat, asked["id"], action_of(asked, word) or "")
     await hands.wait_for(MIRA, chat, lambda m: "/handover/" in m["html"] and m["id"] > out["id"], demo.SECONDS)
     await hands.say(MIRA, chat, unknown)
     await hands.wait_for(MIRA, chat, demo._offers("hand 2"), demo.SECONDS)

@@ -17,19 +17,12 @@ from aiohttp import web
 from PIL import Image
 
 from core.providers.base import Delivered, FailedFree, Fault, ImageRequest, Operation, Unknown
-from core.providers.http import MAX_RETRY_AFTER, Answer, Client, call, make_client, read_picture, retry_after, sendable, unanswered
+from core.providers.http import MAX_RETRY_AFTER, Answer, Client, call, read_picture, retry_after, sendable, unanswered
 from core.providers.stability import StabilityProvider
 from core.vault.secret import Secret
 
 KEY = "sk-this-must-not-be-seen-0123456789"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    made = make_client()
-    yield made
-    await made.aclose()
 
 
 @asynccontextmanager

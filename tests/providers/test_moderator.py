@@ -13,11 +13,12 @@ from core.db import SECOND
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.ledger.models import wallet
 from core.moderation import ALONE, Audience
-from core.providers.http import Client, make_client
+from core.providers.http import Client
 from core.providers.moderator import Moderator
 from core.vault.secret import Secret
 from core.worker import Worker
 from sandbox.openai import OpenAISandbox
+from tests.providers.conftest import listening
 from tests.providers.test_http import served
 from tests.stage import Stage, breaches, ended, staged, work_off
 
@@ -25,24 +26,10 @@ KEY = "sk-proj-demo-operator"
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    made = make_client()
-    yield made
-    await made.aclose()
-
-
-@pytest.fixture
 async def sandbox() -> AsyncIterator[OpenAISandbox]:
     """The stand-in, listening; `public_url` is where."""
-    made = OpenAISandbox(public_url="", draft=True)
-    app = web.Application()
-    app.add_routes(made.routes())
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.public_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with listening(OpenAISandbox(public_url="", draft=True)) as made:
+        yield made
 
 
 def moderator(sandbox: OpenAISandbox, client: Client, key: str = KEY) -> Moderator:

@@ -29,6 +29,7 @@ from core.providers.http import Client, make_client
 from core.providers.stability import MAX_UPLOAD, MODELS, StabilityProvider
 from core.vault.secret import Secret
 from sandbox.stability import StabilitySandbox
+from tests.providers.conftest import listening
 from tests.providers.test_http import encoded, served
 
 KEY = "sk-demo-miner-1"
@@ -38,29 +39,10 @@ MADE = {"finish-reason": "SUCCESS", "seed": "7", "x-request-id": "req-1"}
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    made = make_client()
-    yield made
-    await made.aclose()
-
-
-@pytest.fixture
 async def sandbox() -> AsyncIterator[StabilitySandbox]:
     """The stand-in, listening; `public_url` is where."""
-    made = StabilitySandbox(public_url="", draft=True)
-    app = web.Application()
-    app.add_routes(made.routes())
-
-    async def close(_app: web.Application) -> None:
-        await made.close()
-
-    app.on_shutdown.append(close)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.public_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with listening(StabilitySandbox(public_url="", draft=True)) as made:
+        yield made
 
 
 @pytest.fixture

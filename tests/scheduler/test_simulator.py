@@ -10,6 +10,7 @@ from bench.scenarios import SCENARIOS, Scenario
 from bench.simulator import REPORT_SEEDS, TUNING_SEEDS, missed, report, run, simulate
 from core.scheduler.policy import Job, Offer
 
+pytestmark = pytest.mark.uncounted
 SEEDS = REPORT_SEEDS[:2]
 NAMED = {each.name: each for each in SCENARIOS}
 
