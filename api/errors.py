@@ -81,6 +81,8 @@ FIELDS = {"ar": "ratio", "no": "negative"}
 """The core names parameters as a chat types them; a request has other names for these."""
 RETRY_SECONDS = {409: 1, 429: 60, 503: 5}
 """`Retry-After` where a later try may do better, and the error does not say when."""
+DRAIN_SECONDS = 60
+"""`Retry-After` during maintenance."""
 
 
 def _read(name: str, value: Any) -> Any:
@@ -153,6 +155,8 @@ def answer(request: Request, error: AetherflowError | Problem) -> JSONResponse:
         headers.setdefault("WWW-Authenticate", "Bearer")
     if error.code in ("busy", "slow_down", "too_many_queued") or status == 503:
         headers.setdefault("Retry-After", str(RETRY_SECONDS[status]))
+    if error.code == "maintenance":
+        headers["Retry-After"] = str(DRAIN_SECONDS)
     if error.code == "too_many_strikes":
         headers["Retry-After"] = str(max(1, (error.facts["until"] - core_of(request).now()) // SECOND))
     language = language_of(request)

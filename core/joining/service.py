@@ -107,6 +107,7 @@ class Joining:
         run = self._connection.execute
         roles = select(users.c.roles).where(users.c.id == gone).scalar_subquery()
         await run(update(users).where(users.c.id == kept).values(roles=users.c.roles.op("|")(roles)))
+        await Users(self._connection, self._now).join_strikes(kept, gone)
         for column in MOVED:
             await run(update(column.table).where(column == gone).values({column: kept}))
         if await Access(self._connection, self._now).password_of(kept) is None:

@@ -119,6 +119,14 @@ class Users:
             counted = update(users).where(here).values(strikes=bindparam("counted"), barred_until=bindparam("until"))
             await self._connection.execute(counted, changes)
 
+    async def join_strikes(self, kept: int, gone: int) -> None:
+        """The strikes of a user who is joined count for whom they are joined into. Both rows are locked by the caller."""
+        both = select(users.c.strikes, users.c.barred_until).where(users.c.id.in_((kept, gone)))
+        rows = (await self._connection.execute(both)).all()
+        strikes = sorted(at for text, _ in rows for at in strikes_in(text, self._now))
+        values = {"strikes": json.dumps(strikes), "barred_until": max(until for _, until in rows)}
+        await self._connection.execute(update(users).where(users.c.id == kept).values(values))
+
     async def strikes(self, user_id: int) -> tuple[int, int]:
         """How many refused prompts count, and until when nothing is ordered (microseconds, in the past: it may be)."""
         row = (await self._connection.execute(select(users.c.strikes, users.c.barred_until).where(users.c.id == user_id))).one()

@@ -22,7 +22,7 @@ from core.joining.errors import AdminApart, JoinCodeExpired, SameUser, TooManyCo
 from core.joining.service import COLLECT_BATCH, MOVED, collect_joined, read_code
 from core.ledger.models import Posting, debt, earnings, pending, wallet
 from core.payments.rules import Purse, taking
-from core.users.errors import Frozen, JustJoined
+from core.users.errors import Frozen, JustJoined, TooManyStrikes
 from core.users.models import Identity, Role, User
 from core.worker import Worker
 from tests.stage import PRICE, Stage, breaches, staged, work_off
@@ -117,6 +117,18 @@ async def test_what_comes_later_to_the_other_is_moved_on(stage: Stage) -> None:
     assert foreign.user_id == kept.id
     assert await stage.balance(wallet(kept.id)) == 1_000_000 - PRICE + 2 * PRICE
     assert not breaches(await stage.audit())
+
+
+async def test_strikes_go_along(stage: Stage) -> None:
+    other = await stage.person("elsewhere")
+    for user, count in ((stage.creator, 1), (other, 2)):
+        await stage.app.run(lambda work, u=user.id, n=count: work.users.strike({u: n}, 3))  # type: ignore[misc]  # defaults
+    kept = await join(stage, stage.creator, other)
+    async with stage.app.read() as work:
+        assert (await work.users.strikes(kept.id))[0] == 3
+    await stage.app.run(lambda work: work.users.strike({kept.id: 1}, 3))
+    with pytest.raises(TooManyStrikes):
+        await stage.app.submit(stage.order("more", kept))
 
 
 async def test_a_debt_goes_along(stage: Stage) -> None:
