@@ -51,6 +51,10 @@ DIVIDED = {f"test_rails_{each}.py" for each in ("alipay_table", "stripe_table", 
 """Files whose cases are divided between the databases, by their names."""
 
 
+_counted: dict[str, str] = {}
+"""The first case of each test."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what PAIRS leaves out."""
     apart = [each for each in items if _is_apart(each)]
@@ -58,6 +62,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=apart)
         left_out = set(apart)
         items[:] = [each for each in items if each not in left_out]
+    for each in items:
+        _counted.setdefault(each.nodeid.partition("[")[0], each.nodeid)
 
 
 def _is_apart(item: pytest.Item) -> bool:
@@ -71,10 +77,9 @@ def _is_apart(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Lines are counted on SQLite alone, as on PostgreSQL the same ones run, and not in tests that are `uncounted`: counting takes as long
-    as running them."""
-    params = getattr(getattr(item, "callspec", None), "params", {})
-    if "postgresql" not in params.values() and item.get_closest_marker("uncounted") is None:
+    """Lines are counted in the first case of each test, as the others run nearly the same ones, and not in tests that are `uncounted`:
+    counting takes as long as running them."""
+    if _counted.get(item.nodeid.partition("[")[0]) == item.nodeid and item.get_closest_marker("uncounted") is None:
         return (yield)
     ours, threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)

@@ -214,10 +214,12 @@ class Chat:
     async def _resolve(self, event: Event) -> User:
         async with self.app.read() as work:
             known = await work.users.find(event.platform, event.person.id)
-        if known is not None and (known.name != event.person.id or known.name == event.person.name):
+        person = event.person
+        numbered = known is not None and known.name == person.id != person.name  # by an operator, who could not know more
+        if known is not None and not (numbered and person.language is not None):
             return known
-        locale = locale_of(event.person.language)
-        identity = Identity(event.platform, event.person.id, event.person.name, event.private_chat, locale)
+        locale = locale_of(person.language)
+        identity = Identity(event.platform, person.id, person.name, event.private_chat, locale)
         return await self.app.run(lambda work: work.users.resolve(identity))
 
     async def sent(self, answer: Answer, message_id: str | None) -> None:
