@@ -67,7 +67,7 @@ def test(arguments: list[str]) -> None:
     shutil.rmtree(ROOT / ".coverage", ignore_errors=True)
     (ROOT / ".coverage").mkdir()
     environment = {"AETHERFLOW_TEST_CHROMIUM": chromium()} if wants_browser() else {}
-    workers = str(2 * (os.cpu_count() or 1))  # each of them waits for sockets and clocks about half of the time
+    workers = str(1 + (os.cpu_count() or 1))  # one more than processors: each waits for sockets and clocks some of its time
     call("-m", "coverage", "run", "-m", "pytest", "-n", workers, "--dist", "worksteal", **environment)
     call("-m", "coverage", "combine", "--quiet")
     call("-m", "coverage", "report")

@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,9 +46,10 @@ async def test_progress_moves_and_the_result_takes_its_place(post: Post, locale:
     edits = post.sender.of(chat, "edit")
     assert len(edits) == 5 and len(set(edits)) == 5
     bars = [edit.count("▰") for edit in edits]
-    assert bars == sorted(bars) and bars[0] == 1 and bars[-1] == 9
+    assert bars == sorted(bars) and bars[0] < 4 and bars[-1] == 9
     assert all(edit.count("▰") + edit.count("▱") == 10 for edit in edits)
-    assert f"20 {({'en': 's', 'zh': '秒'})[locale]}" in edits[-1]
+    seconds = re.search(r"(\d+) " + {"en": "s", "zh": "秒"}[locale], edits[-1])
+    assert seconds is not None and 20 <= int(seconds[1]) < 30, "four times five, and what a slow machine adds"
     await finish(post, worker)
     await post.all()
     assert [kind for kind, where, _ in post.sender.calls if where == chat.chat] == ["send", *["edit"] * 5, "send", "delete"]
