@@ -13,6 +13,11 @@ Answered = Reply | Order | None
 Handler = Callable[["Context"], Awaitable[Answered]]
 
 
+def number_of(text: str) -> int:
+    """What somebody typed, or a button says, as a row number; 0, which no row has, when it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One event being answered. `work` is its transaction (None for handlers declared `alone`); `words` are the action's arguments."""
@@ -25,8 +30,7 @@ class Context:
 
     def number(self, place: int = 0) -> int:
         """An argument of the action as a row number; 0, which no row has, when it is none."""
-        text = self.words[place] if place < len(self.words) else ""
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+        return number_of(self.words[place] if place < len(self.words) else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """/dispute and the report button for creators; /disputes for admins."""
 
 from bots.chat.disputes import dispute_facts, look_at, proposal_facts
-from bots.chat.registry import Context, action, command
+from bots.chat.registry import Context, action, command, number_of
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.address import Address
 from core.db import MINUTE
+from core.disputes.errors import DisputeNotFound
 from core.disputes.models import MAX_TEXT, VERDICTS, Dispute, Kind, State
 from core.disputes.rules import TAKEN
 from core.generations.errors import GenerationNotFound
@@ -17,8 +18,8 @@ from core.words import Text
 async def on_dispute(context: Context) -> Reply:
     """Which picture it is about: those that may still be disputed."""
     named = context.event.options.get("number") or context.event.argument.strip()
-    if named:
-        return await _ask_kind(context, _number(named))
+    if number := number_of(named):
+        return await _ask_kind(context, number)
     found = await context.work.disputes.disputable(context.user.id)
     if not found:
         return Reply(Text("dispute.none"), private=True)
@@ -52,7 +53,10 @@ async def on_disputes(context: Context) -> Reply:
     A number shows that one, decided or not.
     """
     if named := "" if context.event.action else context.event.options.get("number") or context.event.argument.strip():
-        return await _show(context, await context.work.disputes.get(_number(named)))
+        try:
+            return await _show(context, await context.work.disputes.get(number_of(named)))
+        except DisputeNotFound:
+            return Reply(Text("disputes.missing", {"number": named[:16]}), private=True)
     waiting = await context.work.disputes.waiting(after=context.number() if context.event.action else 0)
     if not waiting:
         return Reply(Text("disputes.none"), private=True)
@@ -119,10 +123,6 @@ async def on_answer(context: Context) -> Reply:
         return Reply(form=Form(f"answer_dispute {context.number()}", Text("button.dispute_answer"), (field,)), private=True)
     answered = await context.work.disputes.answer(context.number(), context.user, said)
     return Reply(Text("dispute.answered", {"id": answered.id}), private=True)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 def _decided(dispute: Dispute) -> Reply:

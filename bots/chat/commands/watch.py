@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from bots.chat.commands.admin import reason_field
-from bots.chat.registry import Answered, Context, action, command
+from bots.chat.registry import Answered, Context, action, command, number_of
 from bots.chat.types import Button, Form, Option, Reply
 from core.app import PROBES
 from core.money import format_dollars
@@ -17,9 +17,10 @@ from core.words import Amount, Text
 async def on_inspect_command(context: Context) -> Reply:
     """One resource as a whole, by its number."""
     text = (context.event.options.get("number") or context.event.argument).strip().removeprefix("#")
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise ResourceNotFound(resource=text[:16])
-    return _card(context, await context.work.controls.file(int(text)))
+    try:
+        return _card(context, await context.work.controls.file(number_of(text)))
+    except ResourceNotFound:
+        return Reply(Text("inspect.none", {"number": text[:16] or "—"}), private=True)
 
 
 @action("inspect", admin=True)
