@@ -181,13 +181,8 @@ async def _orders(app: App, caller: Caller, asked: ImagesAsked, key: str, langua
 async def _submit_all(app: App, user_id: int, orders: Sequence[Order]) -> list[int]:
     """All of them or none: a wallet that does not suffice for all is refused before any is ordered; when one is refused nevertheless,
     those that still wait are cancelled again. Raises the refusal."""
-    accounts = (wallet(user_id), earnings(user_id))
-    async with app.read() as work:
-        balances = await work.ledger.balances(accounts)
-        known = await read_by_key(work.connection, [order.key for order in orders])  # by somebody who died before they answered
-    prices = [order.price for order in orders if order.key not in known]
-    if len(prices) > 1 and sum(balance // prices[0] for balance in balances.values()) < len(prices):
-        raise InsufficientCredits(account=accounts[0], needed=sum(prices), available=max(balances.values()))
+    if len(orders) > 1:
+        await _check_balance(app, user_id, orders)
     answers = await asyncio.gather(*(app.submit(order) for order in orders), return_exceptions=True)
     refusals = [each for each in answers if isinstance(each, BaseException)]
     accepted = [each.generation.id for each in answers if not isinstance(each, BaseException)]
@@ -200,6 +195,17 @@ async def _submit_all(app: App, user_id: int, orders: Sequence[Order]) -> list[i
             continue  # it runs already: it is delivered and paid for, and stands in GET /generations
     await app.hints.wake(OUTBOX, ENDED)
     raise next((each for each in refusals if isinstance(each, Refusal)), refusals[0])
+
+
+async def _check_balance(app: App, user_id: int, orders: Sequence[Order]) -> None:
+    """Raises InsufficientCredits where the wallet does not suffice for all that is not ordered yet."""
+    accounts = (wallet(user_id), earnings(user_id))
+    async with app.read() as work:
+        balances = await work.ledger.balances(accounts)
+        known = await read_by_key(work.connection, [order.key for order in orders])  # by somebody who died before they answered
+    prices = [order.price for order in orders if order.key not in known]
+    if prices and sum(balance // prices[0] for balance in balances.values()) < len(prices):
+        raise InsufficientCredits(account=accounts[0], needed=sum(prices), available=max(balances.values()))
 
 
 async def _answer(request: Request, app: App, asked: ImagesAsked, numbers: Sequence[int], ended: Sequence[Generation]) -> Response:
