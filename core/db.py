@@ -60,7 +60,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-POOL_SIZE = 10
+POOL_SIZE = 6
 READERS = 4
 PREPARED = 500
 """Statements that a connection to PostgreSQL keeps prepared."""

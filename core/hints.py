@@ -137,7 +137,6 @@ class RedisHints:
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, decode_responses=True)
         self._local = LocalHints()
-        self._count = self._redis.register_script(_COUNT)
         self._admits: Coalescer[tuple[str, int], Admission] = Coalescer(self._admit, MAX_COUNTED, gather=0)
 
     async def wake(self, *topics: str) -> None:
@@ -195,7 +194,7 @@ class RedisHints:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key, per_minute in uses:
-                    await self._count([f"aetherflow:uses:{key}"], [per_minute, WINDOW_SECONDS * 1000], client=pipeline)
+                    pipeline.eval(_COUNT, 1, f"aetherflow:uses:{key}", per_minute, WINDOW_SECONDS * 1000)  # type: ignore[unused-awaitable]  # a pipeline queues it
                 counted = await pipeline.execute()
         except (RedisError, OSError) as error:
             log.warning("hint_lost", keys=len(uses), problem=type(error).__name__)
