@@ -143,6 +143,8 @@ class Methods:
         chat, person = self._messages.writable(params), self._state.people.get(params.integer("user_id"))
         if params.integer("user_id") == self._state.bot_id:
             return member_json("administrator" if chat.bot == "administrator" else "member", self._state.bot_user())
+        if chat.hidden and chat.bot != "administrator":
+            raise bad_request("CHAT_ADMIN_REQUIRED")
         if person is None:
             raise bad_request("invalid user_id specified")
         if chat.kind != "private" and person.id in chat.admins:

@@ -56,8 +56,9 @@ class TelegramHandlers:
         try:
             event = await read(update, self._bot)
             if event is not None and (asked := await self._chat.asks(event)) is not None:
-                said = await membership(self._bot, asked, event.person.id)
-                event = replace(event, place=said) if asked == event.place else replace(event, about=said)
+                there = asked == event.place
+                said = await membership(self._bot, asked, event.person.id, there=there)
+                event = replace(event, place=said) if there else replace(event, about=said)
         except TelegramError as error:
             raise failure(error) from None
         if event is None:

@@ -13,6 +13,7 @@ from bots.chat.types import MAX_ATTACHMENT_BYTES, Event, Person, Place
 # The kinds of updates that we ask for. Edited messages are not among them: a command is said once.
 ALLOWED_UPDATES = ("message", "callback_query", "my_chat_member", "pre_checkout_query")
 _PAYMENTS = ("successful_payment", "refunded_payment")
+_HIDDEN = ("chat_admin_required", "member list is inaccessible")
 _ADMINS = (ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR)
 _MEMBERS = (*_ADMINS, ChatMemberStatus.MEMBER)
 
@@ -118,15 +119,19 @@ def person_of(user: User) -> Person:
     return Person(str(user.id), user.full_name, user.language_code)
 
 
-async def membership(bot: Bot, place: Place, person: str) -> Place:
+async def membership(bot: Bot, place: Place, person: str, *, there: bool = False) -> Place:
     """The group with what Telegram says of the person now; of whom it does not know there, nothing. Network failures are raised.
 
-    https://core.telegram.org/bots/api#getchatmember
+    Where a group hides its members from a bot that is no administrator, only administrators are told; then whoever was heard in the group
+    (`there`) counts as a member. https://core.telegram.org/bots/api#getchatmember
     """
+    group = str(place.community)
     try:
-        found = await bot.get_chat_member(str(place.community), int(person))
-    except (BadRequest, Forbidden):
-        return replace(place, member=False, admin=False)
+        found = await bot.get_chat_member(group, int(person))
+    except (BadRequest, Forbidden) as error:
+        hidden = isinstance(error, BadRequest) and any(words in error.message.lower() for words in _HIDDEN)
+        admin = hidden and int(person) in [each.user.id for each in await bot.get_chat_administrators(group)]
+        return replace(place, member=admin or (hidden and there), admin=admin)
     return replace(place, member=_is_member(found.to_dict()), admin=found.status in _ADMINS)
 
 

@@ -209,6 +209,10 @@ async def test_who_is_in_a_group_and_administers_it(sandbox: TelegramSandbox, bo
         said = await membership(bot, Place(group, private=False, community=group, admin=True), person)
         found[group, person] = (said.member, said.admin)
     assert list(found.values()) == [(True, True), (True, False), (False, False), (False, False), (False, False)]
+    sandbox.state.chat(CLUB).hidden = True
+    club = Place(str(CLUB), private=False, community=str(CLUB))
+    hidden = [await membership(bot, club, person, there=there) for person, there in [("1001", False), ("1003", True), ("1003", False)]]
+    assert [(each.member, each.admin) for each in hidden] == [(True, True), (True, False), (False, False)]
     sandbox.fail("getChatMember", status=502)
     with pytest.raises(NetworkError):
         await membership(bot, Place(str(CLUB), private=False, community=str(CLUB)), "1001")
