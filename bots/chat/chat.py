@@ -1,6 +1,7 @@
 """Chat.handle(event) -> Answer: one event, one transaction, at most one message."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,10 @@ class Chat:
                 await work.pools.mark_chat(platform, group, gone=not here)
 
         await self.app.run(write)
+
+    async def known(self, platform: Platform, groups: Collection[str]) -> None:
+        """See GroupsPort."""
+        await self.app.run(lambda work: work.pools.mark_chats(platform, groups))
 
     # Payments through the chat platform itself
 

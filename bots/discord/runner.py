@@ -16,7 +16,8 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bots.chat.types import GroupChatPort, Sender
+from bots.chat.ports import GroupChatPort
+from bots.chat.types import Sender
 from bots.discord.commands import declare
 from bots.discord.handlers import FIRST_ANSWER_SECONDS, Handlers
 from bots.discord.incoming import Interaction, cdn_prefixes
@@ -199,6 +200,8 @@ class _Client(discord.AutoShardedClient):
 
     async def on_ready(self) -> None:
         self._announce.set()
+        if self.handlers is not None and self.tasks is not None:  # nobody told of what happened while the bot was away
+            self._take_in_hand(self.tasks, self.handlers.on_known([str(guild.id) for guild in self.guilds]))
 
     async def on_interaction(self, interaction: Interaction) -> None:
         if self.handlers is not None and self.tasks is not None:

@@ -10,7 +10,8 @@ from telegram import Bot, Update
 from telegram.error import TelegramError
 
 from bots.chat.pace import Throttle
-from bots.chat.types import Answer, Event, Key, Message, PayingChatPort, SendFailed
+from bots.chat.ports import PayingChatPort
+from bots.chat.types import Answer, Event, Key, Message, SendFailed
 from bots.telegram.incoming import is_checkout, is_payment, membership, moved_group, presence, read
 from bots.telegram.outgoing import TelegramSender, failure
 from bots.telegram.payments import Checkouts, settle

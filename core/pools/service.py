@@ -21,6 +21,8 @@ from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
+PAGE = 500
+"""Groups and servers that are looked at, at once."""
 MAX_LISTED = 500
 """Members that a list of spenders has at most: it is read whole with each wish."""
 
@@ -75,6 +77,22 @@ class Pools:
         here = (community_chats.c.platform == platform) & (community_chats.c.place == place)
         changes = community_chats.c.gone_at.is_(None) if gone else community_chats.c.gone_at.is_not(None)
         await self._connection.execute(update(community_chats).where(here, changes).values(gone_at=self._now if gone else None))
+
+    async def mark_chats(self, platform: str, known: Collection[str]) -> None:
+        """The bot is in these groups or servers of a platform and in no other: what happened while nobody listened is made up for."""
+        after, there, present = "", community_chats.c.platform == platform, set(known)
+        while True:
+            query = select(community_chats.c.place, community_chats.c.gone_at).where(there, community_chats.c.place > after)
+            rows = (await self._connection.execute(query.order_by(community_chats.c.place).limit(PAGE))).all()
+            gone = [place for place, since in rows if since is None and place not in present]
+            back = [place for place, since in rows if since is not None and place in present]
+            for places, since in ((gone, self._now), (back, None)):
+                if places:
+                    here = update(community_chats).where(there, community_chats.c.place.in_(places))
+                    await self._connection.execute(here.values(gone_at=since))
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].place
 
     async def gone(self, numbers: Collection[int]) -> set[int]:
         """Those of these communities that have no group or server left with the bot in it."""

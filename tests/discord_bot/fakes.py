@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -49,6 +49,7 @@ class FakeChat:
     sent_answers: list[tuple[Answer, str | None]] = field(default_factory=list)
     typed: list[tuple[Event, str, str]] = field(default_factory=list)
     presences: list[tuple[str, bool]] = field(default_factory=list)
+    servers: list[list[str]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, event: Event) -> Answer:
@@ -64,6 +65,10 @@ class FakeChat:
 
     async def present(self, platform: Platform, event_id: str, group: str, *, here: bool) -> None:
         self.presences.append((group, here))
+        self._tell()
+
+    async def known(self, platform: Platform, groups: Collection[str]) -> None:
+        self.servers.append(list(groups))
         self._tell()
 
     async def sent(self, answer: Answer, message_id: str | None) -> None:

@@ -163,7 +163,11 @@ async def test_rules_and_credits_stay_when_groups_go(stage: Stage) -> None:
         await app.run(lambda work, a=(platform, place), g=gone: work.pools.mark_chat(*a, gone=g))  # type: ignore[misc]  # defaults
         async with app.read() as work:
             states.append(await work.pools.gone([community.id, 99]))
-    assert states == [{99}, {community.id, 99}, {community.id, 99}, {99}]
+    for known in ([], ["42"]):
+        await app.run(lambda work, k=known: work.pools.mark_chats("discord", k))  # type: ignore[misc]  # a default
+        async with app.read() as work:
+            states.append(await work.pools.gone([community.id]))
+    assert states == [{99}, {community.id, 99}, {community.id, 99}, {99}, {community.id}, set()]
     await app.run(lambda work: work.pools.move_chat("telegram", "-100", "-1007"))
     async with app.read() as work:
         moved = await work.pools.here("telegram", "-1007")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import io
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,6 +130,9 @@ class FakeChat:
     async def present(self, platform: Platform, event_id: str, group: str, *, here: bool) -> None:
         self.presences.append((group, here))
         self._finish(event_id)
+
+    async def known(self, platform: Platform, groups: Collection[str]) -> None:
+        raise AssertionError("Telegram tells of each group alone")
 
     async def refunded(self, person: Person, charge: str, event_id: str) -> None:
         self.refunds.append((person.id, charge))
