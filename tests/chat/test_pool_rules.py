@@ -27,9 +27,11 @@ DOOR = Place("ada", private=True)
 ROLES = tuple((f"{number}", f"Role {number}") for number in range(1, 13))
 
 
-@pytest.fixture(params=LOCALES)
-async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
-    async with seated(database_url, tmp_path, request.param) as opened:
+@pytest.fixture(params=[("en", "sqlite_url"), ("zh", "postgres_url")], ids=LOCALES)
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    """Each language on one of the two databases: what the rules are on both, tests/pools tests."""
+    locale, url = request.param
+    async with seated(request.getfixturevalue(url), tmp_path, locale) as opened:
         yield opened
 
 
