@@ -309,3 +309,23 @@ async def test_what_is_said_in_a_group_goes_with_it(plain: Desk) -> None:
         found = await work.pools.here("telegram", "-1007")
     assert rows and {(row.chat, row.state) for row in rows} == {("-1007", "done")}
     assert found is not None and await plain.stage.balance(pool(1)) == 50_000 - PRICE
+
+
+async def test_a_group_that_was_deleted_shows_when_something_is_said_there(plain: Desk) -> None:
+    """No platform tells of it; and whoever speaks in a group proves that it is there."""
+    await begun(plain)
+    async with plain.stage.app.begin() as work:
+        await work.mailbox.drop_chat(Address("telegram", GROUP), "said")
+    sender = Recorder()
+    sender.trouble[GROUP].append(SendFailed("gone", "Forbidden: the group chat was deleted"))
+    await plain.chat.sent(await plain.says(place=HERE, command="imagine", argument="a fox"), None)
+    delivery = unhurried(plain.stage, sender)
+    while await delivery.deliver():
+        pass
+    gone = []
+    for said in ("", "pool"):
+        if said:
+            await plain.says(place=HERE, command=said)
+        async with plain.stage.app.read() as work:
+            gone.append(await work.pools.gone([1]))
+    assert gone == [{1}, set()]
