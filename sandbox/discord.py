@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from sandbox.discord_declarations import ATTACHMENT, HandsError, fill, parse_line
-from sandbox.discord_gateway import Gateway
+from sandbox.discord_gateway import GUILDS, Gateway
 from sandbox.discord_hands import hands_routes
 from sandbox.discord_interactions import AUTOCOMPLETE, COMMAND, COMPONENT, MODAL_SUBMIT, Interactions
 from sandbox.discord_limits import Faults, RateLimits
@@ -137,6 +137,18 @@ class DiscordSandbox:
         person = self.state.add_person(Person(person_id or self.state.new_id(), name, language, admin))
         return {"id": person.id, "name": name, "language": language, "admin": admin, "roles": person.all_roles}
 
+    def set_bot(self, there: bool) -> None:
+        """Somebody adds the bot to the server, or removes it. Only a server that was known before says that it is not unavailable."""
+        self.state.bot_is_there = there
+        joined = {name: value for name, value in self.state.guild().items() if name != "unavailable"}
+        event, data = ("GUILD_CREATE", joined) if there else ("GUILD_DELETE", {"id": GUILD})
+        self.gateway.dispatch(event, data, guild=True, intent=GUILDS)
+
+    def fall_out(self) -> None:
+        """The server cannot be reached for a while: that is no removal."""
+        self.gateway.dispatch("GUILD_DELETE", {"id": GUILD, "unavailable": True}, guild=True, intent=GUILDS)
+        self.gateway.dispatch("GUILD_CREATE", self.state.guild(), guild=True, intent=GUILDS)
+
     def block(self, person: str, blocked: bool = True) -> None:
         """The person takes no more private messages from the bot, or does again."""
         (self.faults.cannot_dm.add if blocked else self.faults.cannot_dm.discard)(self._person(person).id)
@@ -183,7 +195,7 @@ class DiscordSandbox:
     async def command(self, person: str, chat: str, name: str, options: dict[str, Any] | None = None) -> str:
         """A slash command with options; a picture is given as bytes. Returns the interaction's id."""
         channel = self._channel(person, chat)
-        command = self._declared(name)
+        command = self._declared(name) if channel.private or self.state.bot_is_there else None
         if command is None:
             raise HandsError(f"there is no command /{name}")
         if channel.private and command["contexts"] is not None and 1 not in command["contexts"]:

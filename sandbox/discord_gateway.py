@@ -163,7 +163,7 @@ class Gateway:
             self._welcome(session)
 
     def _welcome(self, session: Session) -> None:
-        here = session.shard == _shard_of(GUILD, session.shards)
+        here = self._state.bot_is_there and session.shard == _shard_of(GUILD, session.shards)
         ready = {
             "v": 10,
             "user": self._state.user(APPLICATION) | {"verified": True, "mfa_enabled": False, "email": None, "flags": 0},

@@ -37,6 +37,7 @@ def hands_routes(sandbox: "DiscordSandbox") -> list[web.RouteDef]:
         ("POST", "/block", hands.on_block),
         ("GET", "/roles", hands.on_roles),
         ("POST", "/roles", hands.on_set_role),
+        ("POST", "/bot", hands.on_bot),
         ("POST", "/faults", hands.on_faults),
     ]
     routes = [web.route(method, ROOT + path, _as_json(handler)) for method, path, handler in table]
@@ -125,6 +126,11 @@ class _Hands:
         body = await _body(request)
         self._sandbox.set_role(body["person"], body["role"], bool(body.get("on", True)))
         return self._sandbox.people()
+
+    async def on_bot(self, request: web.Request) -> Any:
+        """{there}"""
+        self._sandbox.set_bot(bool((await _body(request)).get("there")))
+        return {}
 
     async def on_faults(self, request: web.Request) -> Any:
         body = await _body(request)

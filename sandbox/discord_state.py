@@ -129,6 +129,7 @@ class DiscordState:
         self.changed: Callable[[str, Message], None] = lambda _what, _message: None
         self.stirred: Callable[[], None] = lambda: None
         self.file_lifetime = 24 * 3600.0
+        self.bot_is_there = True  # in the server
         self._last_id = 0
         self.add_channel(Channel(IMAGINE, "imagine"))
         self.add_channel(Channel(ADMIN_CHANNEL, "admin", admin_only=True))

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from sandbox.telegram_groups import GroupHands
 from sandbox.telegram_methods import Methods
 from sandbox.telegram_rules import ApiError, File, check_photo, found_entities, picture_size
 from sandbox.telegram_stars_hands import StarsHands
@@ -18,7 +19,7 @@ Shown = dict[str, Any]
 T = TypeVar("T")
 
 
-class TelegramHands(StarsHands):
+class TelegramHands(GroupHands, StarsHands):
     """People, chats and trouble. Ids are taken as numbers or as text."""
 
     def __init__(self, public_url: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from sandbox.telegram_groups import GroupsOverHttp
 from sandbox.telegram_hands import TelegramHands
 from sandbox.telegram_stars_hands import StarsOverHttp
 from sandbox.telegram_state import HandsError, News
@@ -37,7 +38,11 @@ class HandsOverHttp:
             web.get("/hands/telegram/stream", _explained(self._stream)),
             web.post("/hands/telegram/block", _explained(self._block)),
             web.post("/hands/telegram/faults", _explained(self._add_fault)),
-            *(web.route(method, path, _explained(handler)) for (method, path), handler in StarsOverHttp(self._hands).handlers().items()),
+            *(
+                web.route(method, path, _explained(handler))
+                for part in (StarsOverHttp(self._hands), GroupsOverHttp(self._hands))
+                for (method, path), handler in part.handlers().items()
+            ),
         ]
 
     async def _people(self, request: web.Request) -> web.StreamResponse:

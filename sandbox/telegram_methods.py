@@ -142,22 +142,25 @@ class Methods:
     def _get_member(self, params: Params) -> Result:
         chat, person = self._messages.writable(params), self._state.people.get(params.integer("user_id"))
         if params.integer("user_id") == self._state.bot_id:
-            return _member("administrator" if chat.bot == "administrator" else "member", self._state.bot_user())
+            return member_json("administrator" if chat.bot == "administrator" else "member", self._state.bot_user())
+        if chat.hidden and chat.bot != "administrator":
+            raise bad_request("CHAT_ADMIN_REQUIRED")
         if person is None:
             raise bad_request("invalid user_id specified")
         if chat.kind != "private" and person.id in chat.admins:
-            return _member("administrator", self._state.user_json(person))
-        return _member("member" if person.id in chat.members else "left", self._state.user_json(person))
+            return member_json("administrator", self._state.user_json(person))
+        return member_json("member" if person.id in chat.members else "left", self._state.user_json(person))
 
     def _get_administrators(self, params: Params) -> Result:
         chat = self._messages.writable(params)
         if chat.kind == "private":
             raise bad_request("there are no administrators in the private chat")
-        people = [_member("administrator", self._state.user_json(self._state.people[id])) for id in sorted(chat.admins)]
-        return people + ([_member("administrator", self._state.bot_user())] if chat.bot == "administrator" else [])
+        people = [member_json("administrator", self._state.user_json(self._state.people[id])) for id in sorted(chat.admins)]
+        return people + ([member_json("administrator", self._state.bot_user())] if chat.bot == "administrator" else [])
 
 
-def _member(status: str, user: dict[str, Any]) -> Result:
+def member_json(status: str, user: dict[str, Any]) -> Result:
+    """A ChatMember object."""
     rights = {right: right not in ("is_anonymous", "can_be_edited") for right in _RIGHTS} if status == "administrator" else {}
     return {"status": status, "user": user, **rights}
 

@@ -114,7 +114,7 @@ class Message:
 class Chat:
     """A private chat has the id of its person. `bot` is what the bot is in a group; `open` False: only admins may write there.
 
-    `moved_to`: the group became a supergroup with another id.
+    `moved_to`: the group became a supergroup with another id. `hidden`: only an administrator is told about members.
     """
 
     id: int
@@ -125,6 +125,7 @@ class Chat:
     bot: str = "member"
     open: bool = True
     moved_to: int | None = None
+    hidden: bool = False
     messages: dict[int, Message] = field(default_factory=dict)
     last_message: int = 0
 

@@ -1,6 +1,7 @@
 """Chat.handle(event) -> Answer: one event, one transaction, at most one message."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import bots.chat.commands.earnings
 import bots.chat.commands.imagine
 import bots.chat.commands.link
 import bots.chat.commands.payouts
+import bots.chat.commands.places
 import bots.chat.commands.pools
 import bots.chat.commands.presets
+import bots.chat.commands.rescue
 import bots.chat.commands.resources
 import bots.chat.commands.spenders
 import bots.chat.commands.topup
@@ -23,11 +26,13 @@ import bots.chat.commands.wallet
 import bots.chat.commands.watch  # noqa: F401  # importing declares their commands
 from bots.chat import forms
 from bots.chat.errors import explain
+from bots.chat.membership import asks, carried, settled
+from bots.chat.moves import follow
 from bots.chat.notices import status
 from bots.chat.pools import declined
 from bots.chat.registry import REGISTRY, Context, Entry
 from bots.chat.rendering import dump, pictures_of, questions, render
-from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Picture, Platform, Reply
+from bots.chat.types import Answer, CommandSpec, Event, Paid, Person, Picture, Place, Platform, Reply
 from core.acts.errors import AdminsOnly
 from core.address import Address
 from core.app import OUTBOX, App
@@ -73,7 +78,7 @@ class Chat:
 
     async def handle(self, event: Event) -> Answer:
         """See ChatPort. Every refusal becomes words; only a bug or a database that is away raises."""
-        event = _without_zero(event)
+        event = settled(_without_zero(event))
         user = await self._resolve(event)
         said = f"{event.text} {event.argument} {' '.join(event.options.values())} {' '.join(event.answers.values())}"
         pasted = KEY.search(said) is not None
@@ -125,7 +130,13 @@ class Chat:
     async def _locale_now(self, work: UnitOfWork, user: User) -> str:
         return (await work.users.get(user.id)).locale
 
+    async def asks(self, event: Event) -> Place | None:
+        """See ChatPort."""
+        return await asks(self.app, event)
+
     async def _submit(self, event: Event, order: Order, user: User) -> Answer:
+        if event.heard is not None:
+            order = replace(order, event=None)
         try:
             submitted = await self.app.submit(order)
         except NOT_PAID as error:
@@ -171,9 +182,10 @@ class Chat:
             return Answer(delete_event=reply.delete_event)
         if reply.toast and reply.text is not None:
             return Answer(toast=self.words.plain(reply.text, locale)[:200], private=True, delete_event=reply.delete_event)
-        message = render(self.words, reply, locale, pictures)
-        aside = reply.private and not event.place.private
-        chat = event.private_chat if aside else event.place.chat
+        message = render(self.words, reply if event.heard is None else carried(reply, event.place), locale, pictures)
+        heard = event.heard or event.place
+        aside = reply.private and not heard.private
+        chat = event.private_chat if aside else heard.chat
         key = f"reply:{event.platform}:{event.id}"
         kind, _, number = (reply.subject or "").partition(":")
         kind, body = (kind, {kind: int(number)}) if kind in FOLLOWING else ("reply", dump(message))
@@ -192,7 +204,10 @@ class Chat:
         if isinstance(step, Reply):
             return await self._record(event, user, step)
         name, *words = step.action.split()
-        filled = Event(event.id, event.platform, event.person, step.place, action=step.action, answers=step.answers, message=event.message)
+        place = event.about if event.about is not None and event.about.chat == step.place.chat else step.place
+        filled = Event(event.id, event.platform, event.person, place, action=step.action, answers=step.answers, message=event.message)
+        if place.chat != event.place.chat:
+            filled = replace(filled, heard=event.place)
         return await self._answer(filled, user, REGISTRY.actions[name], tuple(words))
 
     async def _key_pasted(self, event: Event, user: User) -> Reply:
@@ -265,13 +280,26 @@ class Chat:
         return [each for each in labelled if wanted in each[1].lower()][:25]
 
     async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
-        """See MovingPort."""
+        """See GroupsPort."""
 
         async def write(work: UnitOfWork) -> None:
             if await work.mailbox.first(platform, event_id, old):
-                await work.pools.move_chat(platform, old, new)
+                await follow(work, Address(platform, old), new)
 
         await self.app.run(write)
+
+    async def present(self, platform: Platform, event_id: str, group: str, *, here: bool) -> None:
+        """See GroupsPort. Nothing of a pool is lost when its group goes: it is marked."""
+
+        async def write(work: UnitOfWork) -> None:
+            if not event_id or await work.mailbox.first(platform, event_id, group):
+                await work.pools.mark_chat(platform, group, gone=not here)
+
+        await self.app.run(write)
+
+    async def known(self, platform: Platform, groups: Collection[str]) -> None:
+        """See GroupsPort."""
+        await self.app.run(lambda work: work.pools.mark_chats(platform, groups))
 
     # Payments through the chat platform itself
 

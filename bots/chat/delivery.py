@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import structlog
 from PIL import Image
 
+from bots.chat.moves import follow
 from bots.chat.notices import EDIT_EVERY, Wording, word
 from bots.chat.pace import PACES, Throttle
 from bots.chat.rendering import load, pictures_of, render
@@ -151,12 +152,17 @@ class Delivery:
             self._throttles[row.address.platform].hold(None if error.everywhere else row.address.chat, now + error.retry_after, now)
 
         async def write(work: UnitOfWork) -> None:
-            if error.kind == "blocked":
+            if error.moved_to is not None:
+                await follow(work, row.address, error.moved_to)
+                await work.mailbox.put_off(row.id, work.now)
+            elif error.kind == "blocked":
                 await work.mailbox.drop_chat(row.address, error.problem)
             elif later:
                 await work.mailbox.postpone(row.id, work.now + int(pause * SECOND))
             else:
                 await work.mailbox.drop(row.id, f"{error.kind}: {error.problem}")
+                if error.kind == "gone" and not row.live:
+                    await work.pools.mark_chat(row.address.platform, row.address.chat, gone=True)
 
         await self._app.run(write)
 

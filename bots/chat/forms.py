@@ -1,8 +1,9 @@
 """Forms where a platform has no modals: one question after the other, half-filled in the hints, lost without harm."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bots.chat.types import Button, Event, Form, Place, Reply
 from core.hints import Hints
@@ -65,8 +66,23 @@ async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
     state["answers"][field["name"]] = given[: field["most"]]
     if len(state["answers"]) == len(state["fields"]):
         await hints.remember(_key(event), "", 1)
-        return Filled(state["action"], state["answers"], Place(**state["place"]))
+        return Filled(state["action"], state["answers"], place_of(state["place"]))
     return await _ask(hints, event, state)
+
+
+async def last(hints: Hints, event: Event) -> Filled | None:
+    """The form that what is said now fills, before its last answer; None where it goes on, or where there is none."""
+    text = await hints.recall(_key(event))
+    state = json.loads(text) if text else None
+    if state is None or len(state["answers"]) + 1 < len(state["fields"]):
+        return None
+    return Filled(state["action"], state["answers"], place_of(state["place"]))
+
+
+def place_of(kept: Mapping[str, Any]) -> Place:
+    """A place as JSON keeps it."""
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    return Place(**values)
 
 
 async def forget(hints: Hints, event: Event) -> bool:

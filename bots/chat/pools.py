@@ -9,7 +9,7 @@ from core.errors import Refusal
 from core.generations.models import Order
 from core.generations.spend import cheapest, purses_of
 from core.mailbox.models import Delivery
-from core.pools.models import Community, Spenders
+from core.pools.models import Community, Policy, Spenders
 from core.pools.rules import CAPS
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
@@ -57,9 +57,20 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
             Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
             Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
         ),
-        (Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),),
+        (
+            Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),
+            Button(Text("button.pool_where"), "pool_where"),
+        ),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
+
+
+def who_spends(policy: Policy) -> Text:
+    """Who may spend, with the roles where that goes by roles."""
+    if policy.spenders is not Spenders.ROLES:
+        return Text(f"pool.who.{policy.spenders}")
+    roles = [Text("pool.listed", {"name": name}) for _, name in policy.roles]
+    return Text("pool.who.roles", {"roles": roles}) if roles else Text("pool.who.no_roles")
 
 
 def _rules(community: Community) -> list[Text]:
@@ -67,10 +78,14 @@ def _rules(community: Community) -> list[Text]:
     said = [Text(f"pool.rule.{name}", {"amount": Amount(cap)}) for name in CAPS if (cap := getattr(policy, name)) is not None]
     if policy.models:
         said.append(Text("pool.rule.models", {"models": sorted(policy.models)}))
+    if policy.presets:
+        said.append(Text("pool.rule.presets", {"presets": sorted(policy.presets)}))
+    if policy.channels:
+        said.append(Text("pool.rule.channels", {"channels": [Text("pool.listed", {"name": name}) for _, name in policy.channels]}))
     if policy.quiet is not None:
         said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
     if policy.spenders is not Spenders.ALL:
-        said.append(Text("pool.rule.spenders", {"who": Text(f"pool.who.{policy.spenders}")}))
+        said.append(Text("pool.rule.spenders", {"who": who_spends(policy)}))
     if policy.prompts_since is not None:
         said.append(Text("pool.rule.prompts"))
     if community.strict:

@@ -7,11 +7,8 @@ from core.words import Text
 
 Platform = Literal["telegram", "discord", "email"]
 
-ADMINISTERED = frozenset({
-    "imagine", "pool", "pool_rules", "pool_set", "pool_switch", "pool_strict", "pool_code", "pool_who", "pool_prompts", "pool_let",
-    "pool_drop",
-})  # fmt: skip
-"""Commands and actions that ask whether the person administers the group."""
+CHOOSE_ROLES = frozenset({"pool_who", "pool_roles", "pool_role"})
+"""Actions that choose among a community's roles: they are told with the Event, where the platform has any."""
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 
 
@@ -112,7 +109,9 @@ class Person:
 class Place:
     """Where it was said. `chat` is what a message can be sent to. `community` is the server or group (None in private).
 
-    `age_restricted`: the platform marks the channel so. `admin`: the platform says, now, that the person administers the community.
+    `age_restricted`: the platform marks the channel so. `member`, `admin`, `roles` (ids; None where the platform has none): the platform
+    says, now, that the person is in the community, administers it, has these roles there. `channels`: the ids of the part of the community
+    that it was said in, and of what that is a part of. `title` and `channel` are their names, empty where they are not told.
     """
 
     chat: str
@@ -120,6 +119,11 @@ class Place:
     community: str | None = None
     age_restricted: bool = False
     admin: bool = False
+    member: bool = True
+    roles: tuple[str, ...] | None = None
+    channels: tuple[str, ...] = ()
+    title: str = ""
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,9 @@ class Event:
     Exactly one of: `command` (a slash command with its raw `argument` text, or structured `options`), `action` (a button or a sent form
     with `answers`), or plain `text`. `attachment` is a picture the person sent with it (fetched by the adapter, at most
     MAX_ATTACHMENT_BYTES). `message` is the platform's id of the message that was said or pressed. `opens_forms`: the answer may be a form
-    that the platform shows as a whole; else its questions are asked one after the other.
+    that the platform shows as a whole; else its questions are asked one after the other. `about`: the group that something said in private
+    is about, as the platform says of the person now; `heard`: where it was said, once `place` is that group. `offered`: the (id, name) of
+    the roles that a community has, for CHOOSE_ROLES.
     """
 
     id: str
@@ -145,12 +151,14 @@ class Event:
     attachment: bytes | None = field(default=None, repr=False)
     message: str | None = None
     opens_forms: bool = False
+    about: Place | None = None
+    heard: Place | None = None
+    offered: tuple[tuple[str, str], ...] = ()
 
     @property
-    def asks_admin(self) -> bool:
-        """Whether it matters if the person administers the group: an adapter that is not told by every event then asks its platform."""
-        word = self.command or (self.action or "").partition(" ")[0]
-        return self.place.community is not None and word in ADMINISTERED
+    def word(self) -> str:
+        """The command, or the first word of the action; empty for a plain text."""
+        return self.command or (self.action or "").partition(" ")[0]
 
     @property
     def private_chat(self) -> str:
@@ -253,8 +261,8 @@ class Answer:
 
 class SendFailed(Exception):
     """A platform did not take a message. `kind` says what follows: "blocked" (the reader shut us out: stop writing there), "gone" (the chat
-    or the message is no more), "refused" (this message will never be taken), "later" (again, after `retry_after` seconds where told;
-    `everywhere`: no chat of the platform may be written to before that)."""
+    or the message is no more; `moved_to`: the chat is another one now), "refused" (this message will never be taken), "later" (again, after
+    `retry_after` seconds where told; `everywhere`: no chat of the platform may be written to before that)."""
 
     def __init__(
         self,
@@ -263,12 +271,14 @@ class SendFailed(Exception):
         retry_after: float | None = None,
         *,
         everywhere: bool = False,
+        moved_to: str | None = None,
     ) -> None:
         super().__init__(kind, problem)
         self.kind = kind
         self.problem = problem
         self.retry_after = retry_after
         self.everywhere = everywhere
+        self.moved_to = moved_to
 
 
 class Sender(Protocol):
@@ -319,6 +329,10 @@ class ChatPort(Protocol):
     async def handle(self, event: Event) -> Answer:
         """One event, one transaction, at most one message. Never raises for what a person did."""
 
+    async def asks(self, event: Event) -> Place | None:
+        """The group about which an adapter that is not told by every event asks its platform now: whether the person is in it, and
+        administers it. It is the event's place with that, or what the event is `about`. None: it does not matter."""
+
     async def sent(self, answer: Answer, message_id: str | None) -> None:
         """The answer's message has arrived; None gives it to the delivery loop instead (it could not be sent directly)."""
 
@@ -341,33 +355,3 @@ class Paid:
     amount: int
     currency: str
     person_id: str
-
-
-class PaymentPort(Protocol):
-    """The chat layer as a platform with payments of its own sees it. A payment is a claim of the platform, checked against the order."""
-
-    async def checkout(self, order: str, person: Person, amount: int, currency: str) -> str | None:
-        """Whether this person may pay this order now: None, or the sentence in their language why not. Credits nothing.
-
-        The answer is needed within a few seconds. A payment that was let through may never come.
-        """
-
-    async def paid(self, event_id: str, person: Person, paid: Paid) -> None:
-        """The money has moved. Marks the event as handled in the transaction that credits; the same charge again changes nothing.
-
-        Whatever is raised leaves the event unhandled, and it is offered again.
-        """
-
-    async def refunded(self, person: Person, charge: str, event_id: str) -> None:
-        """The platform has given a charge back to the person. Marks the event as handled, as `paid` does."""
-
-
-class MovingPort(Protocol):
-    """The chat layer as a platform whose groups may get another id sees it."""
-
-    async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
-        """The platform says that a group has another id from now on. Marks the event as handled; again changes nothing."""
-
-
-class PayingChatPort(ChatPort, PaymentPort, MovingPort, Protocol):
-    """The whole chat layer."""

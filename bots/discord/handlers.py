@@ -7,13 +7,15 @@ longer than `first_answer_seconds` is announced first ("… is thinking") and fo
 import asyncio
 import html
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Any
 
 import aiohttp
 import discord
 import structlog
 
-from bots.chat.types import Answer, ChatPort, Message, Sender, SendFailed
+from bots.chat.ports import GroupChatPort
+from bots.chat.types import Answer, Message, Sender, SendFailed
 from bots.discord.incoming import Interaction, from_interaction, from_message, is_private_chat, typing_event
 from bots.discord.outgoing import PRIVATE_CHAT, failure
 from bots.discord.turn import NOT_EDITABLE, AnsweredElsewhere, Turn
@@ -35,7 +37,7 @@ class Handlers:
     """The adapter's incoming half. `prefixes` are the addresses that attachments may come from."""
 
     def __init__(
-        self, chat: ChatPort, sender: Sender, prefixes: tuple[str, ...], first_answer_seconds: float = FIRST_ANSWER_SECONDS
+        self, chat: GroupChatPort, sender: Sender, prefixes: tuple[str, ...], first_answer_seconds: float = FIRST_ANSWER_SECONDS
     ) -> None:
         self._chat = chat
         self._sender = sender
@@ -69,6 +71,14 @@ class Handlers:
         if answer.delete_event:
             await self._delete(message)
         await self._reply(message, answer)
+
+    async def on_presence(self, guild: str, *, here: bool) -> None:
+        """The bot was added to a server, or removed from it. Raises whatever the chat layer raises."""
+        await self._chat.present("discord", "", guild, here=here)
+
+    async def on_known(self, guilds: Collection[str]) -> None:
+        """These are all servers that the bot is in, those included that cannot be reached now. Raises whatever the chat layer raises."""
+        await self._chat.known("discord", guilds)
 
     async def _delete(self, message: discord.Message) -> None:
         try:

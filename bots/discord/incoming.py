@@ -5,12 +5,13 @@ No privileged intent is needed: Discord fills in the text of messages to the bot
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import discord
 
-from bots.chat.types import MAX_ATTACHMENT_BYTES, Event, Person, Place
+from bots.chat.types import CHOOSE_ROLES, MAX_ATTACHMENT_BYTES, Event, Person, Place
 
 Interaction = discord.Interaction[discord.Client]
 
@@ -45,7 +46,8 @@ async def from_interaction(interaction: Interaction, prefixes: tuple[str, ...]) 
     answers = _answers(data["components"]) if sent_form else {}
     pressed = None if interaction.message is None else str(interaction.message.id)
     action = str(data["custom_id"])
-    return Event(event_id, "discord", person, place, action=action, answers=answers, message=pressed, opens_forms=not sent_form)
+    event = Event(event_id, "discord", person, place, action=action, answers=answers, message=pressed, opens_forms=not sent_form)
+    return replace(event, offered=_offered(interaction.guild)) if event.word in CHOOSE_ROLES else event
 
 
 def typing_event(interaction: Interaction) -> tuple[Event, str, str]:
@@ -79,6 +81,7 @@ async def from_message(message: discord.Message, client: discord.Client, prefixe
         community=None if message.guild is None else str(message.guild.id),
         age_restricted=_is_age_restricted(message.channel),
         admin=not private and _administers(rights),
+        **_inside(message.guild, message.author, message.channel),
     )
     command = _COMMAND.fullmatch(text)
     return Event(
@@ -103,6 +106,7 @@ def place_of(interaction: Interaction) -> Place:
         community=None if interaction.guild_id is None else str(interaction.guild_id),
         age_restricted=_is_age_restricted(interaction.channel),
         admin=interaction.guild_id is not None and _administers(interaction.permissions),
+        **_inside(interaction.guild, interaction.user, interaction.channel),
     )
 
 
@@ -116,6 +120,29 @@ def is_reachable(interaction: Interaction) -> bool:
     if interaction.channel_id is None:
         return False
     return is_private_chat(interaction) if interaction.guild_id is None else interaction.is_guild_integration()
+
+
+def _inside(guild: discord.Guild | None, person: discord.abc.User, channel: object) -> dict[str, Any]:
+    """Of a Place in a server: the person's roles (every interaction and message brings them), the channel, and what they are called.
+
+    A thread is a part of its channel. Interactions come from members alone.
+    """
+    if guild is None:
+        return {}
+    roles = person.roles if isinstance(person, discord.Member) else []
+    ids = (getattr(channel, "id", None), getattr(channel, "parent_id", None) if isinstance(channel, discord.Thread) else None)
+    return {
+        "roles": tuple(str(role.id) for role in roles if not role.is_default()),
+        "channels": tuple(str(each) for each in ids if each is not None),
+        "title": guild.name or "",
+        "channel": f"#{getattr(channel, 'name', None) or ids[0]}",
+    }
+
+
+def _offered(guild: discord.Guild | None) -> tuple[tuple[str, str], ...]:
+    """The roles that somebody can be given, the highest first: not the one of everyone, nor those of bots and the like."""
+    roles = [] if guild is None else sorted(guild.roles, key=lambda role: role.position, reverse=True)
+    return tuple((str(role.id), role.name) for role in roles if not role.is_default() and not role.managed)
 
 
 def _administers(rights: discord.Permissions) -> bool:

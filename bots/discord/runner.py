@@ -16,7 +16,8 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bots.chat.types import ChatPort, Sender
+from bots.chat.ports import GroupChatPort
+from bots.chat.types import Sender
 from bots.discord.commands import declare
 from bots.discord.handlers import FIRST_ANSWER_SECONDS, Handlers
 from bots.discord.incoming import Interaction, cdn_prefixes
@@ -43,7 +44,7 @@ class DiscordRunner:
 
     def __init__(
         self,
-        chat: ChatPort,
+        chat: GroupChatPort,
         token: str,
         api_url: str,
         gateway_url: str = "",
@@ -199,6 +200,8 @@ class _Client(discord.AutoShardedClient):
 
     async def on_ready(self) -> None:
         self._announce.set()
+        if self.handlers is not None and self.tasks is not None:  # nobody told of what happened while the bot was away
+            self._take_in_hand(self.tasks, self.handlers.on_known([str(guild.id) for guild in self.guilds]))
 
     async def on_interaction(self, interaction: Interaction) -> None:
         if self.handlers is not None and self.tasks is not None:
@@ -207,6 +210,15 @@ class _Client(discord.AutoShardedClient):
     async def on_message(self, message: discord.Message) -> None:
         if self.handlers is not None and self.tasks is not None:
             self._take_in_hand(self.tasks, self.handlers.on_message(message, self))
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        if self.handlers is not None and self.tasks is not None:
+            self._take_in_hand(self.tasks, self.handlers.on_presence(str(guild.id), here=True))
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """Not for a server that is unavailable: discord.py tells that otherwise (GUILD_DELETE with `unavailable`)."""
+        if self.handlers is not None and self.tasks is not None:
+            self._take_in_hand(self.tasks, self.handlers.on_presence(str(guild.id), here=False))
 
     def _take_in_hand(self, tasks: asyncio.TaskGroup, work: Coroutine[None, None, None]) -> None:
         task = tasks.create_task(_contained(work))

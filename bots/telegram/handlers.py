@@ -10,8 +10,9 @@ from telegram import Bot, Update
 from telegram.error import TelegramError
 
 from bots.chat.pace import Throttle
-from bots.chat.types import Answer, Event, Key, Message, PayingChatPort, SendFailed
-from bots.telegram.incoming import is_admin, is_checkout, is_payment, moved_group, read
+from bots.chat.ports import PayingChatPort
+from bots.chat.types import Answer, Event, Key, Message, SendFailed
+from bots.telegram.incoming import is_checkout, is_payment, membership, moved_group, presence, read
 from bots.telegram.outgoing import TelegramSender, failure
 from bots.telegram.payments import Checkouts, settle
 from core.users.models import locale_of
@@ -49,12 +50,16 @@ class TelegramHandlers:
         if (moved := moved_group(raw)) is not None:
             await self._chat.moved("telegram", str(update.update_id), *moved)
             return True
+        if (present := presence(raw)) is not None:
+            await self._chat.present("telegram", str(update.update_id), present[0], here=present[1])
+            return True
         press = update.callback_query.id if update.callback_query is not None else None
         try:
             event = await read(update, self._bot)
-            if event is not None and event.asks_admin:
-                admin = await is_admin(self._bot, event.place.chat, event.person.id)
-                event = replace(event, place=replace(event.place, admin=admin))
+            if event is not None and (asked := await self._chat.asks(event)) is not None:
+                there = asked == event.place
+                said = await membership(self._bot, asked, event.person.id, there=there)
+                event = replace(event, place=said) if there else replace(event, about=said)
         except TelegramError as error:
             raise failure(error) from None
         if event is None:

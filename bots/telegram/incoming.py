@@ -1,6 +1,7 @@
 """Update -> Event: what Telegram says, in the words that the two bots share."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from telegram import Bot, CallbackQuery, MaybeInaccessibleMessage, Message, Update, User
@@ -10,8 +11,11 @@ from telegram.error import BadRequest, Forbidden
 from bots.chat.types import MAX_ATTACHMENT_BYTES, Event, Person, Place
 
 # The kinds of updates that we ask for. Edited messages are not among them: a command is said once.
-ALLOWED_UPDATES = ("message", "callback_query", "pre_checkout_query")
+ALLOWED_UPDATES = ("message", "callback_query", "my_chat_member", "pre_checkout_query")
 _PAYMENTS = ("successful_payment", "refunded_payment")
+_HIDDEN = ("chat_admin_required", "member list is inaccessible")
+_ADMINS = (ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR)
+_MEMBERS = (*_ADMINS, ChatMemberStatus.MEMBER)
 
 # Keyboards for right-to-left writing put invisible marks before the slash.
 _INVISIBLE = "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
@@ -60,6 +64,22 @@ def moved_group(raw: dict[str, Any]) -> tuple[str, str] | None:
     return None if from_ is None else (str(from_), str(here))
 
 
+def presence(raw: dict[str, Any]) -> tuple[str, bool] | None:
+    """A group, and whether the bot is in it from now on; None for anything else, also for private chats.
+
+    https://core.telegram.org/bots/api#chatmemberupdated
+    """
+    changed = raw.get("my_chat_member")
+    if not isinstance(changed, dict) or changed.get("chat", {}).get("type") not in (ChatType.GROUP, ChatType.SUPERGROUP):
+        return None
+    return str(changed["chat"]["id"]), _is_member(changed.get("new_chat_member", {}))
+
+
+def _is_member(member: dict[str, Any]) -> bool:
+    status = member.get("status")
+    return status in _MEMBERS or (status == ChatMemberStatus.RESTRICTED and bool(member.get("is_member")))
+
+
 async def read(update: Update, bot: Bot) -> Event | None:
     """The Event in an update, with the picture fetched; None when there is none for us. Network failures of the fetch are raised.
 
@@ -99,13 +119,20 @@ def person_of(user: User) -> Person:
     return Person(str(user.id), user.full_name, user.language_code)
 
 
-async def is_admin(bot: Bot, chat: str, person: str) -> bool:
-    """Whether the person administers the group now. False where Telegram does not know them; network failures are raised."""
+async def membership(bot: Bot, place: Place, person: str, *, there: bool = False) -> Place:
+    """The group with what Telegram says of the person now; of whom it does not know there, nothing. Network failures are raised.
+
+    Where a group hides its members from a bot that is no administrator, only administrators are told; then whoever was heard in the group
+    (`there`) counts as a member. https://core.telegram.org/bots/api#getchatmember
+    """
+    group = str(place.community)
     try:
-        member = await bot.get_chat_member(chat, int(person))
-    except (BadRequest, Forbidden):
-        return False
-    return member.status in (ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR)
+        found = await bot.get_chat_member(group, int(person))
+    except (BadRequest, Forbidden) as error:
+        hidden = isinstance(error, BadRequest) and any(words in error.message.lower() for words in _HIDDEN)
+        admin = hidden and int(person) in [each.user.id for each in await bot.get_chat_administrators(group)]
+        return replace(place, member=admin or (hidden and there), admin=admin)
+    return replace(place, member=_is_member(found.to_dict()), admin=found.status in _ADMINS)
 
 
 def _press(update_id: int, query: CallbackQuery) -> Event | None:
@@ -131,8 +158,19 @@ def _command(said: str) -> tuple[str | None, str, str]:
 
 def _place(message: MaybeInaccessibleMessage) -> Place:
     chat = message.chat
-    private = chat.type == ChatType.PRIVATE
-    return Place(chat=str(chat.id), private=private, community=None if private else str(chat.id))
+    if chat.type == ChatType.PRIVATE:
+        return Place(chat=str(chat.id), private=True)
+    group, title, topic = str(chat.id), chat.title or "", _topic(message)
+    channels = (group,) if topic is None else (f"{group}/{topic[0]}", group)
+    return Place(group, private=False, community=group, channels=channels, title=title, channel=title if topic is None else topic[1])
+
+
+def _topic(message: MaybeInaccessibleMessage) -> tuple[int, str] | None:
+    """The number and the name of the topic of a forum. What is no reply in a topic replies to the message that began it."""
+    if not isinstance(message, Message) or not message.is_topic_message or message.message_thread_id is None:
+        return None
+    begun = message.reply_to_message.forum_topic_created if message.reply_to_message is not None else None
+    return message.message_thread_id, f"{message.chat.title} / {begun.name if begun is not None else message.message_thread_id}"
 
 
 def _is_reply_to(message: Message, bot: Bot) -> bool:

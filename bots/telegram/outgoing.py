@@ -87,17 +87,13 @@ class TelegramSender:
     async def send(self, chat: str, message: Message, nonce: str) -> str:
         """See Sender. Long texts come in parts, several pictures as albums; the id is that of the part with the buttons, the last.
 
-        A group that has become a supergroup is followed to its new id.
+        A group that has become a supergroup is not followed: what stands there cannot be edited, so its new id is told.
         """
         parts = _parts(message)
         arrived = self._remembered(chat, nonce)
         with _failures():
             for part in parts[len(arrived) :]:
-                try:
-                    arrived.append(await self._send(chat, part))
-                except ChatMigrated as moved:
-                    chat = str(moved.new_chat_id)
-                    arrived.append(await self._send(chat, part))
+                arrived.append(await self._send(chat, part))
         return str(arrived[-1])
 
     async def edit(self, chat: str, message_id: str, message: Message) -> None:
@@ -208,7 +204,9 @@ def failure(error: TelegramError) -> SendFailed:
     if isinstance(error, RetryAfter):
         wait = error.retry_after
         return SendFailed("later", error.message, wait.total_seconds() if isinstance(wait, timedelta) else float(wait))
-    if isinstance(error, ChatMigrated) or (isinstance(error, BadRequest | Forbidden) and any(words in problem for words in _GONE)):
+    if isinstance(error, ChatMigrated):
+        return SendFailed("gone", error.message, moved_to=str(error.new_chat_id))
+    if isinstance(error, BadRequest | Forbidden) and any(words in problem for words in _GONE):
         return SendFailed("gone", error.message)
     if isinstance(error, Forbidden) or (isinstance(error, BadRequest) and any(words in problem for words in _SHUT_OUT)):
         return SendFailed("blocked", error.message)

@@ -15,7 +15,8 @@ import structlog
 from telegram import Bot, Message, PreCheckoutQuery, StarTransaction, TransactionPartnerUser
 from telegram.error import BadRequest, Forbidden, TelegramError
 
-from bots.chat.types import Paid, PayingChatPort, PaymentPort, Person
+from bots.chat.ports import PayingChatPort, PaymentPort
+from bots.chat.types import Paid, Person
 from bots.telegram.incoming import person_of
 from core.payments.rails.stars import Move, StarsAway
 from core.users.models import locale_of

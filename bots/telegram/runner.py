@@ -23,7 +23,7 @@ from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
 from bots.chat.pace import PACES, Throttle
-from bots.chat.types import PayingChatPort
+from bots.chat.ports import PayingChatPort
 from bots.telegram.handlers import TelegramHandlers
 from bots.telegram.incoming import ALLOWED_UPDATES, chat_key, is_checkout, is_payment
 from bots.telegram.outgoing import TelegramSender

@@ -105,6 +105,14 @@ class Generations:
         await Mailbox(self._connection, self._now).touch([found.subject])
         return await self.get(generation_id)
 
+    async def move_chat(self, old: Address, chat: str) -> None:
+        """A group has another id: the results of what waits and runs are said there."""
+        here = (generations.c.platform == old.platform) & (generations.c.chat == old.chat)
+        active = select(generations.c.id).where(generations.c.state.in_((State.QUEUED, State.RUNNING)), here)
+        found = (await self._connection.scalars(active.order_by(generations.c.id).with_for_update())).all()
+        if found:
+            await self._connection.execute(update(generations).where(generations.c.id.in_(found)).values(chat=chat))
+
     async def cancel_all(self, user_id: int) -> None:
         """Cancels whatever of a user's still waits. Where their row is locked, nothing comes to it meanwhile."""
         queued = (generations.c.user_id == user_id) & (generations.c.state == State.QUEUED)

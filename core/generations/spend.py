@@ -14,7 +14,7 @@ from core.generations.models import Order, State, generations
 from core.generations.rules import check
 from core.ledger.service import Ledger
 from core.pools.errors import PoolNotFound
-from core.pools.models import Community, Spenders, communities, pool
+from core.pools.models import Asker, Community, Spenders, communities, pool
 from core.pools.rules import refusal
 from core.pools.service import listed_of, read
 
@@ -35,9 +35,12 @@ class Purse:
             return PoolNotFound()
         return refusal(
             self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
-            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), admin=order.by_admin,
-            listed=order.user_id in self.listed, now=now / SECOND,
+            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), asker=self._asker(order), now=now / SECOND,
         )  # fmt: skip
+
+    def _asker(self, order: Order) -> Asker:
+        listed = order.user_id in self.listed
+        return Asker(order.by_member, order.by_admin, listed, order.roles, order.channels, order.preset)
 
     def take(self, order: Order, now: int) -> Refusal | None:
         """Takes the price of one more order, or says why not. The ledger's own floor stands behind it."""

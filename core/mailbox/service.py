@@ -188,6 +188,15 @@ class Mailbox:
         values = {"state": State.DROPPED, "problem": problem[:200], "leased_until": 0}
         await self._connection.execute(update(outbox).where(here, outbox.c.state.in_((State.WAITING, State.LIVE))).values(**values))
 
+    async def move_chat(self, old: Address, chat: str) -> None:
+        """A group has another id: what waits for it goes there, and what stands in the old one and is still edited is said there anew.
+
+        Leases stay: whoever holds one is saying it.
+        """
+        here = (outbox.c.platform == old.platform) & (outbox.c.chat == old.chat) & outbox.c.state.in_((State.WAITING, State.LIVE))
+        values = {"chat": chat, "state": State.WAITING, "message": None, "due_at": self._now}
+        await self._connection.execute(update(outbox).where(here).values(**values))
+
     async def touch(self, subjects: Sequence[str]) -> None:
         """The live messages about these subjects are due for an edit now."""
         if subjects:

@@ -15,6 +15,9 @@ from core.mailbox.service import Mailbox
 from core.oversight.alert import Alerts
 from core.oversight.errors import StandsSo
 from core.oversight.models import Closing, File, Try
+from core.pools.errors import PoolNotGone
+from core.pools.models import pool
+from core.pools.service import Pools
 from core.resources.models import Resource, Stop
 from core.resources.service import Resources
 from core.users.models import User
@@ -74,6 +77,18 @@ class Controls:
         if (await self._connection.execute(delete(maintenance))).rowcount != 1:
             raise StandsSo()
         return await self.closing()
+
+    async def rescue(self, admin: User, community_id: int, reason: str, code: str) -> bool:
+        """Keeps a code by which a pool, whose groups are all gone, comes to another; False when there were too many in an hour.
+
+        Raises PoolNotFound, PoolNotGone, ReasonNeeded.
+        """
+        pools = Pools(self._connection, self._now)
+        community = await pools.lock(community_id)
+        if community.id not in await pools.gone([community.id]):
+            raise PoolNotGone()
+        await Acts(self._connection, self._now).record(admin.id, "rescue", pool(community.id), reason)
+        return await pools.keep_code(community, code)
 
     async def closing(self) -> Closing:
         """How it stands."""

@@ -33,6 +33,18 @@ class TooManySpenders(Refusal):
     code = "too_many_spenders"
 
 
+class TooManyChosen(Refusal):
+    """A rule of a pool names as many roles or channels as it can. Facts: `limit`."""
+
+    code = "too_many_chosen"
+
+
+class PoolNotGone(Refusal):
+    """A group or server of the pool still has the bot: whoever administers it can share the pool."""
+
+    code = "pool_not_gone"
+
+
 class PoolEmpty(Refusal):
     """The pool does not have what this costs. Facts: `needed`, `available`, `order`."""
 
@@ -46,7 +58,11 @@ class PoolCap(Refusal):
 
 
 class PoolClosed(Refusal):
-    """The pool's rules do not allow this now. Facts: `why` ("off", "model", "quiet", "admins", "list": who may spend), `order`."""
+    """The pool's rules do not allow this now. Facts: `why`, `order`.
+
+    `why`: "off", "model", "preset", "channel", "quiet"; "left": not in the group; "admins", "list", "roles": who may spend; "no_roles": as
+    "roles", where the platform has none.
+    """
 
     code = "pool_closed"
 

@@ -3,12 +3,19 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table, false
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table, Text, false
 
 from core.address import MAX_CHAT
 from core.db import Id, Moment, metadata
 
 MAX_NAME = 64
+MAX_NAMES = 400
+"""Characters of the models, or of the presets, that a rule names."""
+MAX_CHOSEN = 20
+"""Roles, and channels, that a rule names at most."""
+
+Named = tuple[str, str]
+"""A platform's id of a role or channel, and how it was called when it was chosen."""
 
 
 class Spenders(StrEnum):
@@ -17,6 +24,7 @@ class Spenders(StrEnum):
     ALL = "all"
     ADMINS = "admins"  # who administers the group or server of the wish, as its platform says
     LIST = "list"  # the members that its admins let
+    ROLES = "roles"  # who has one of the roles that its admins chose, as the platform says; some platforms have none
 
 
 communities = Table(
@@ -28,11 +36,14 @@ communities = Table(
     Column("request_cap", BigInteger),  # milli-credits; NULL: no cap of its own
     Column("member_cap", BigInteger),  # of one member and day (UTC)
     Column("day_cap", BigInteger),  # of all together in a day
-    Column("models", String(400), nullable=False, server_default=""),  # words between spaces; empty: all on sale
+    Column("models", String(MAX_NAMES), nullable=False, server_default=""),  # words between spaces; empty: all on sale
     Column("strict", Boolean, nullable=False, server_default=false()),  # further topics are not drawn, and pictures are veiled
     Column("quiet", String(5), nullable=False, server_default=""),  # "22-7": the pool pays nothing from 22 to 7 o'clock, UTC
     Column("spenders", String(8), nullable=False, server_default=Spenders.ALL.value),
     Column("prompts_since", Moment),  # NULL: members see no prompts of each other
+    Column("roles", Text, nullable=False, server_default="[]"),  # JSON [[id, name], …]: who may spend, where that goes by roles
+    Column("channels", Text, nullable=False, server_default="[]"),  # JSON [[platform:id, name], …]; empty: the pool pays everywhere
+    Column("presets", String(MAX_NAMES), nullable=False, server_default=""),  # words between spaces; empty: with any, or with none
     Column("created_at", Moment, nullable=False),
     CheckConstraint("COALESCE(request_cap, 0) >= 0 AND COALESCE(member_cap, 0) >= 0 AND COALESCE(day_cap, 0) >= 0", name="caps"),
 )
@@ -44,6 +55,7 @@ community_chats = Table(
     Column("place", String(MAX_CHAT), primary_key=True),  # the platform's id of the group or server
     Column("community_id", Id, ForeignKey("communities.id"), nullable=False),
     Column("added_at", Moment, nullable=False),
+    Column("gone_at", Moment),  # when the bot was removed from it, or it was deleted; NULL: the bot is there
     Index("ix_community_chats_community_id", "community_id"),
 )
 
@@ -63,6 +75,8 @@ class Policy:
     """A pool's rules. Caps in milli-credits, None where there is none; `models` empty: all; `quiet` (from, to) in hours UTC.
 
     `prompts_since` (microseconds): members see each other's prompts of what the pool paid since then; None: none.
+    `roles`: who has one of them may spend, where `spenders` says so. `channels` ("platform:id"; empty: everywhere): where the pool pays.
+    `presets` (empty: any, or none): the only ones that it pays for.
     """
 
     enabled: bool = True
@@ -73,6 +87,25 @@ class Policy:
     quiet: tuple[int, int] | None = None
     spenders: Spenders = Spenders.ALL
     prompts_since: int | None = None
+    roles: tuple[Named, ...] = ()
+    channels: tuple[Named, ...] = ()
+    presets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks a pool to pay, where and for what, as the platform said when it mattered.
+
+    `member`: they are in the group or server; `admin`: they administer it; `listed`: its admins let them spend. `roles`: the ids of theirs;
+    None: the platform has none. `channels` ("platform:id"): where it was asked, and what that is a part of. `preset`: its name.
+    """
+
+    member: bool = True
+    admin: bool = False
+    listed: bool = False
+    roles: tuple[str, ...] | None = None
+    channels: tuple[str, ...] = ()
+    preset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

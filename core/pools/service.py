@@ -1,6 +1,8 @@
 """Pools within the caller's transaction."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import String, cast, delete, exists, func, insert, literal, select, update
@@ -13,12 +15,14 @@ from core.ledger.errors import InDebt
 from core.ledger.models import Leg, Posting, debt, entries, legs, wallet
 from core.ledger.service import Ledger
 from core.pools.errors import PoolExists, PoolNotFound, TooManySpenders
-from core.pools.models import MAX_NAME, Community, Policy, Spenders, communities, community_chats, community_spenders, pool
+from core.pools.models import MAX_NAME, Community, Named, Policy, Spenders, communities, community_chats, community_spenders, pool
 from core.pools.rules import read_quiet
 from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
+PAGE = 500
+"""Groups and servers that are looked at, at once."""
 MAX_LISTED = 500
 """Members that a list of spenders has at most: it is read whole with each wish."""
 
@@ -53,11 +57,49 @@ class Pools:
             raise PoolExists()
 
     async def move_chat(self, platform: str, old: str, new: str) -> None:
-        """A group has another id from now on; its pool goes with it. Again, or where a pool was begun under the new id, nothing changes."""
+        """A group has another id from now on; its pool goes with it, and so does a rule that it pays there. Again, or where a pool was
+        begun under the new id, nothing changes."""
+        community = await self.here(platform, old)
+        if community is None:
+            return
+        community = await self.lock(community.id)
         taken = community_chats.alias()
         begun = exists().where(taken.c.platform == platform, taken.c.place == new)
         here = (community_chats.c.platform == platform) & (community_chats.c.place == old)
-        await self._connection.execute(update(community_chats).where(here, ~begun).values(place=new))
+        await self._connection.execute(update(community_chats).where(here, ~begun).values(place=new, gone_at=None))
+        before, after = f"{platform}:{old}", f"{platform}:{new}"
+        channels = tuple((after if key == before else key, name) for key, name in community.policy.channels)
+        if channels != community.policy.channels:
+            await self.set_policy(community, replace(community.policy, channels=channels))
+
+    async def mark_chat(self, platform: str, place: str, *, gone: bool) -> None:
+        """The bot was removed from a group or server, or is there (again). Its pool and what is in it stay as they are."""
+        here = (community_chats.c.platform == platform) & (community_chats.c.place == place)
+        changes = community_chats.c.gone_at.is_(None) if gone else community_chats.c.gone_at.is_not(None)
+        await self._connection.execute(update(community_chats).where(here, changes).values(gone_at=self._now if gone else None))
+
+    async def mark_chats(self, platform: str, known: Collection[str]) -> None:
+        """The bot is in these groups or servers of a platform and in no other: what happened while nobody listened is made up for."""
+        after, there, present = "", community_chats.c.platform == platform, set(known)
+        while True:
+            query = select(community_chats.c.place, community_chats.c.gone_at).where(there, community_chats.c.place > after)
+            rows = (await self._connection.execute(query.order_by(community_chats.c.place).limit(PAGE))).all()
+            gone = [place for place, since in rows if since is None and place not in present]
+            back = [place for place, since in rows if since is not None and place in present]
+            for places, since in ((gone, self._now), (back, None)):
+                if places:
+                    here = update(community_chats).where(there, community_chats.c.place.in_(places))
+                    await self._connection.execute(here.values(gone_at=since))
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].place
+
+    async def gone(self, numbers: Collection[int]) -> set[int]:
+        """Those of these communities that have no group or server left with the bot in it."""
+        if not numbers:
+            return set()
+        here = community_chats.c.community_id.in_(numbers) & community_chats.c.gone_at.is_(None)
+        return set(numbers) - set(await self._connection.scalars(select(community_chats.c.community_id).where(here).distinct()))
 
     async def keep_code(self, community: Community, code: str) -> bool:
         """Keeps a code, good once for 10 minutes, by which another group joins; False when there were too many in an hour."""
@@ -92,6 +134,7 @@ class Pools:
             "enabled": policy.enabled, "request_cap": policy.request_cap, "member_cap": policy.member_cap, "day_cap": policy.day_cap,
             "models": " ".join(sorted(policy.models)), "quiet": quiet,
             "spenders": policy.spenders, "prompts_since": policy.prompts_since,
+            "roles": _dumped(policy.roles), "channels": _dumped(policy.channels), "presets": " ".join(sorted(policy.presets)),
         }  # fmt: skip
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
         return await self.get(community.id)
@@ -174,9 +217,17 @@ def read(row: Any) -> Community:
     quiet = read_quiet(row["quiet"])
     policy = Policy(
         row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet,
-        Spenders(row["spenders"]), row["prompts_since"],
+        Spenders(row["spenders"]), row["prompts_since"], _named(row["roles"]), _named(row["channels"]), frozenset(row["presets"].split()),
     )  # fmt: skip
     return Community(row["id"], row["name"], policy, row["strict"])
+
+
+def _dumped(chosen: Iterable[Named]) -> str:
+    return json.dumps([list(each) for each in chosen], ensure_ascii=False)
+
+
+def _named(text: str) -> tuple[Named, ...]:
+    return tuple((key, name) for key, name in json.loads(text))
 
 
 async def listed_of(connection: AsyncConnection, numbers: Collection[int]) -> dict[int, dict[int, str]]:

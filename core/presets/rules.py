@@ -75,6 +75,24 @@ def filled(preset: Preset, options: Mapping[str, str]) -> dict[str, str]:
     return settings | asked | {"prompt": FIELD.sub(lambda found: values[found[1]], preset.template)}
 
 
+def is_made_with(template: str, prompt: str) -> bool:
+    """Whether a prompt is the template with something in its fields.
+
+    >>> is_made_with("a neon {thing} by {hand}", "a neon shoe by night by me"), is_made_with("a neon {thing}", "a cat")
+    (True, False)
+    """
+    first, *inner, last = FIELD.split(template)[::2]
+    if not (prompt.startswith(first) and prompt.endswith(last)):
+        return False
+    at, end = len(first), len(prompt) - len(last)
+    for words in inner:
+        found = prompt.find(words, at + 1)
+        if found < 0:
+            return False
+        at = found + len(words)
+    return at < end
+
+
 def shrunk(data: bytes) -> bytes:
     """A picture as a cover: JPEG, at most COVER_SIDE on the longer side. For a thread: it decodes.
 

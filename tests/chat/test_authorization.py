@@ -74,6 +74,7 @@ COMMANDS: dict[str, tuple[str, Rule]] = {
     "maintenance": ("", ADMINS),
     "audit": ("", ADMINS),
     "pool": ("", Rule()),
+    "rescue": ("1", Rule(owner="admins_only", admin="pool_not_found")),
     "payout": ("50", Rule(owner="payout_amount")),  # nobody here has earned that much
     "payouts": ("", ADMINS),
 }
@@ -136,6 +137,15 @@ ACTIONS: dict[str, Rule] = {
     "pool_prompts": Rule(owner="community_admins_only"),
     "pool_let 1": Rule(owner="community_admins_only"),
     "pool_drop 1": Rule(owner="community_admins_only"),
+    "pool_roles": Rule(owner="community_admins_only"),
+    "pool_role 1": Rule(owner="community_admins_only"),
+    "pool_where": Rule(owner="community_admins_only"),
+    "pool_here": Rule(owner="community_admins_only"),
+    "pool_everywhere": Rule(owner="community_admins_only"),
+    "pool_presets": Rule(owner="community_admins_only"),
+    "pool_with": Rule(owner="community_admins_only"),
+    "pool_given 1": Rule(owner="pool_not_found"),
+    "rescued 1": Rule(owner="admins_only", admin="pool_not_found"),
     "pool_set": Rule(owner="community_admins_only"),
     "pool_switch": Rule(owner="community_admins_only"),
     "pool_strict": Rule(owner="community_admins_only"),

@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from bots.chat.types import Answer, CommandSpec, Event, Message, Option
+from bots.chat.types import Answer, CommandSpec, Event, Message, Option, Place, Platform
 from bots.discord.handlers import FIRST_ANSWER_SECONDS
 from bots.discord.runner import DiscordRunner
 from sandbox.discord import DiscordSandbox, View
@@ -48,12 +48,28 @@ class FakeChat:
     events: list[Event] = field(default_factory=list)
     sent_answers: list[tuple[Answer, str | None]] = field(default_factory=list)
     typed: list[tuple[Event, str, str]] = field(default_factory=list)
+    presences: list[tuple[str, bool]] = field(default_factory=list)
+    servers: list[list[str]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, event: Event) -> Answer:
         self.events.append(event)
         self._tell()
         return await self.on_event(event)
+
+    async def asks(self, event: Event) -> Place | None:
+        return None
+
+    async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
+        raise AssertionError("no server gets another id")
+
+    async def present(self, platform: Platform, event_id: str, group: str, *, here: bool) -> None:
+        self.presences.append((group, here))
+        self._tell()
+
+    async def known(self, platform: Platform, groups: Collection[str]) -> None:
+        self.servers.append(list(groups))
+        self._tell()
 
     async def sent(self, answer: Answer, message_id: str | None) -> None:
         self.sent_answers.append((answer, message_id))

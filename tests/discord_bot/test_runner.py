@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from bots.chat.types import Answer, Event, Message
 from bots.discord.runner import DiscordRunner
 from core.errors import Misconfigured
-from sandbox.discord import ADA, IMAGINE, DiscordSandbox
+from sandbox.discord import ADA, GUILD, IMAGINE, DiscordSandbox
 from tests.discord_bot.fakes import TOKEN, FakeChat, api_url, running
 
 SECRET = "sk-this-is-somebodys-key"
@@ -112,6 +112,17 @@ async def test_a_session_that_discord_gives_up_is_begun_anew(chat: FakeChat, san
         sandbox.gateway.invalidate()
         await sandbox.until(lambda: sandbox.gateway.identified == 2)
         await ask(chat, sandbox)
+
+
+async def test_what_happened_to_servers_while_the_bot_was_away(chat: FakeChat, sandbox: DiscordSandbox) -> None:
+    async def comes(times: int, *, there: bool) -> None:
+        sandbox.state.bot_is_there = there
+        async with running(chat, sandbox):
+            await chat.until(lambda chat: len(chat.servers) == times)
+
+    for times, there in enumerate((True, False, True), start=1):
+        await comes(times, there=there)
+    assert chat.servers == [[GUILD], [], [GUILD]]
 
 
 async def test_one_event_that_goes_wrong_does_not_take_the_bot_with_it(chat: FakeChat, sandbox: DiscordSandbox) -> None:

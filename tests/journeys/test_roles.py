@@ -104,7 +104,7 @@ async def community_admin_keeps_a_pool(stage: Played, words: dict[str, str]) -> 
     await guest.says("/start", words["welcome"])
     await guest.says("/imagine a castle", chat=club)
     await guest.reads(words["pool refuses"], chat=stage.aside)
-    await keeper.presses("pool_switch", words["stopped"], chat=club)
+    await keeper.presses("pool_switch", words["stopped"], chat=stage.aside)  # on the card that followed the form
     await creator.says("/balance", f"{words['wallet']}<b>81</b>")
 
 

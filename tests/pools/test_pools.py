@@ -18,9 +18,9 @@ from core.generations.models import State, Submitted
 from core.generations.pages import uses_of
 from core.ledger.errors import InsufficientCredits
 from core.ledger.models import held_account, wallet
-from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, PoolExists, PoolNotFound
-from core.pools.models import Community, Policy, Spenders, pool
-from core.pools.rules import read_policy
+from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, PoolExists, PoolNotFound, TooManyChosen
+from core.pools.models import MAX_CHOSEN, Community, Named, Policy, Spenders, pool
+from core.pools.rules import read_policy, read_presets, toggled
 from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 from core.worker import Worker
@@ -52,17 +52,25 @@ async def ruled(stage: Stage, community: Community, policy: Policy) -> Community
 
 async def press(stage: Stage, community: Community, user: User, number: int = 0) -> object:
     """What becomes of one /imagine that the pool is to pay."""
-    order = replace(stage.order(f"{user.id}:{number}", user), community_id=community.id)
+    order = replace(
+        stage.order(f"{user.id}:{number}", user), community_id=community.id, roles=("7", "9"), channels=("discord:41", HERE), preset=NEON
+    )
     try:
         return await stage.app.submit(order)
     except Exception as error:  # noqa: BLE001  # what it was is counted
         return error
 
 
+HERE, NEON = "discord:4", "neon-shoe"
+NARROW = Policy(
+    day_cap=ENOUGH * PRICE, spenders=Spenders.ROLES, roles=(("7", "Painters"),), channels=((HERE, "#art"),), presets=frozenset({NEON})
+)
+"""Who, where, with what and how much, all at once."""
 CASES = {
     "balance": (ENOUGH * PRICE, Policy(), PoolEmpty, 1),
     "day": (PLENTY // 2, Policy(day_cap=ENOUGH * PRICE + 1), PoolCap, 1),
     "member": (PLENTY // 2, Policy(member_cap=PRICE), PoolCap, MEMBERS // ENOUGH),
+    "rules": (PLENTY // 2, NARROW, PoolCap, 1),
 }
 """What there is, the rules, the refusal, and how often each member presses."""
 
@@ -122,6 +130,50 @@ async def test_what_the_rules_do_not_allow(stage: Stage, policy: Policy, why: st
     answer = await press(stage, community, stage.creator)
     assert isinstance(answer, PoolClosed)
     assert answer.facts["why"] == why
+
+
+async def test_who_asks_where_and_with_what(stage: Stage) -> None:
+    """Each rule for itself, and the first that is broken is told; none of them is a matter of how the others stand."""
+    community = await founded(stage, PLENTY // 2, NARROW)
+    fits = replace(stage.order("x"), community_id=community.id, roles=("7",), channels=(HERE,), preset=NEON)
+    broken: list[tuple[dict[str, object], str]] = [
+        ({"by_member": False}, "left"), ({"roles": None}, "no_roles"), ({"roles": ("8",)}, "roles"), ({"preset": None}, "preset"),
+        ({"preset": "logo-mark"}, "preset"), ({"channels": ("discord:5", "telegram:4")}, "channel"), ({"channels": ()}, "channel"),
+    ]  # fmt: skip
+    found = []
+    for changes, _ in broken:
+        with pytest.raises(PoolClosed) as caught:
+            await stage.app.submit(replace(fits, **changes))  # type: ignore[arg-type]  # by name
+        found.append(caught.value.facts["why"])
+    assert found == [why for _, why in broken]
+    await stage.app.submit(fits)
+    everybody = await ruled(stage, community, Policy())
+    assert everybody.policy == Policy()
+    with pytest.raises(PoolClosed):
+        await stage.app.submit(replace(fits, key="y", by_member=False))
+
+
+async def test_rules_and_credits_stay_when_groups_go(stage: Stage) -> None:
+    """The bot is removed, added again, and the group gets another id: the pool pays on, and a rule about the group goes along."""
+    community = await founded(stage, 5 * PRICE, Policy(channels=(("telegram:-100", "Aether Club"), ("discord:4", "#art"))))
+    app = stage.app
+    await app.run(lambda work: work.pools.add_chat(community.id, "discord", "42"))
+    states = []
+    for platform, place, gone in [("telegram", "-100", True), ("discord", "42", True), ("discord", "43", True), ("discord", "42", False)]:
+        await app.run(lambda work, a=(platform, place), g=gone: work.pools.mark_chat(*a, gone=g))  # type: ignore[misc]  # defaults
+        async with app.read() as work:
+            states.append(await work.pools.gone([community.id, 99]))
+    for known in ([], ["42"]):
+        await app.run(lambda work, k=known: work.pools.mark_chats("discord", k))  # type: ignore[misc]  # a default
+        async with app.read() as work:
+            states.append(await work.pools.gone([community.id]))
+    assert states == [{99}, {community.id, 99}, {community.id, 99}, {99}, {community.id}, set()]
+    await app.run(lambda work: work.pools.move_chat("telegram", "-100", "-1007"))
+    async with app.read() as work:
+        moved = await work.pools.here("telegram", "-1007")
+        assert await work.pools.given_by(stage.creator.id) == [(moved, 5 * PRICE)]
+    assert moved is not None and moved.policy.channels == (("telegram:-1007", "Aether Club"), ("discord:4", "#art"))
+    assert not breaches(await stage.audit())
 
 
 async def test_only_whom_the_admins_let_spend(stage: Stage) -> None:
@@ -226,6 +278,17 @@ def test_a_policy_as_a_form_says_it() -> None:
     found = read_policy(answers, Policy(member_cap=5), ["core", "ultra"])
     assert found == Policy(True, 10_000, None, None, frozenset({"core", "ultra"}), (22, 7))
     assert read_policy({}, found, ["core"]) == found
+    assert read_presets("Neon-Shoe, logo-mark", ["neon-shoe", "logo-mark"]) == {"neon-shoe", "logo-mark"}
+    assert read_presets("-", []) == frozenset()
+    for text in ("nothing", " ".join(f"preset-{number:034}" for number in range(10))):
+        with pytest.raises(BadPolicy):
+            read_presets(text, [f"preset-{number:034}" for number in range(10)])
+    chosen: tuple[Named, ...] = ()
+    for number in range(MAX_CHOSEN):
+        chosen = toggled(chosen, (str(number), "role"))
+    with pytest.raises(TooManyChosen):
+        toggled(chosen, ("more", "role"))
+    assert len(toggled(chosen, ("0", "renamed"))) == MAX_CHOSEN - 1
 
 
 async def test_giving_and_spending_at_once_wait_for_each_other_in_one_order(stage: Stage) -> None:

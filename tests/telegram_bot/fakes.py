@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import io
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
-from bots.chat.types import Answer, CommandSpec, Event, Message, Paid, Person, Platform
+from bots.chat.types import Answer, CommandSpec, Event, Message, Paid, Person, Place, Platform
 
 TOKEN = "7000000001:AAsandboxTokenForTests_x-y"
 WORDS = {
@@ -91,6 +91,9 @@ class FakeChat:
         self.payments: list[Paid] = []
         self.refunds: list[tuple[str, str]] = []
         self.moves: list[tuple[str, str]] = []
+        self.presences: list[tuple[str, bool]] = []
+        self.asking = {"pool"}
+        self.about: Place | None = None
         self.troubles = 0  # how many payments are still to fail
 
     async def handle(self, event: Event) -> Answer:
@@ -98,6 +101,9 @@ class FakeChat:
         answer = await self.rule(event)
         self._finish(event.id)
         return answer
+
+    async def asks(self, event: Event) -> Place | None:
+        return self.about or (event.place if event.word in self.asking else None)
 
     async def sent(self, answer: Answer, message_id: str | None) -> None:
         self.reports.append((answer, message_id))
@@ -120,6 +126,13 @@ class FakeChat:
     async def moved(self, platform: Platform, event_id: str, old: str, new: str) -> None:
         self.moves.append((old, new))
         self._finish(event_id)
+
+    async def present(self, platform: Platform, event_id: str, group: str, *, here: bool) -> None:
+        self.presences.append((group, here))
+        self._finish(event_id)
+
+    async def known(self, platform: Platform, groups: Collection[str]) -> None:
+        raise AssertionError("Telegram tells of each group alone")
 
     async def refunded(self, person: Person, charge: str, event_id: str) -> None:
         self.refunds.append((person.id, charge))

@@ -1,13 +1,14 @@
 """An update is handled, and what the chat layer answers is done."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from telegram import Bot
 
 from bots.chat.pace import PACES, Throttle
-from bots.chat.types import Answer, Event, Key, Message, SendFailed
+from bots.chat.types import Answer, Event, Key, Message, Place, SendFailed
 from bots.telegram.handlers import TelegramHandlers
 from bots.telegram.outgoing import TelegramSender
 from sandbox.telegram import TelegramSandbox
@@ -258,7 +259,7 @@ async def test_a_wait_that_an_answer_was_told_holds_what_is_delivered(sandbox: T
 
 
 @pytest.mark.parametrize(
-    ("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", True), (ADA, "/balance", False)]
+    ("person", "said", "admin"), [(ADA, "/pool", True), (1002, "/pool", False), (ADA, "/imagine fox", False), (ADA, "/balance", False)]
 )
 async def test_who_administers_a_group_is_asked_when_it_matters(
     sandbox: TelegramSandbox, desk: Desk, person: int, said: str, admin: bool
@@ -273,6 +274,28 @@ async def test_who_administers_a_group_is_asked_when_it_matters(
     await sandbox.say(person, CLUB, said)
     await desk.work()
     assert [each.place.admin for each in seen] == [admin]
+
+
+async def test_what_is_said_in_private_about_a_group(sandbox: TelegramSandbox, desk: Desk) -> None:
+    """The platform is asked about the group that the chat layer names, of whoever pressed, now."""
+    group = Place(str(CLUB), private=False, community=str(CLUB), channels=(str(CLUB),))
+
+    desk.chat.about = group
+    for leaves in (False, True):
+        if leaves:
+            sandbox.leave(ADA, CLUB)
+        await sandbox.say(ADA, ADA, "5")
+        await desk.work()
+    assert [event.place.chat for event in desk.chat.events] == [str(ADA)] * 2
+    assert [event.about for event in desk.chat.events] == [replace(group, admin=True), replace(group, member=False)]
+
+
+async def test_the_bot_is_removed_and_added(sandbox: TelegramSandbox, desk: Desk) -> None:
+    for bot in ("kicked", "member", "left", "administrator"):
+        sandbox.set_bot(ADA, CLUB, bot)
+        await desk.work()
+    assert desk.chat.presences == [(str(CLUB), here) for here in (False, True, False, True)]
+    assert desk.chat.events == []
 
 
 @pytest.mark.parametrize(("chat", "said"), [(-7, {"migrate_to_chat_id": CLUB}), (CLUB, {"migrate_from_chat_id": -7})])

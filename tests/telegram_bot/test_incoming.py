@@ -5,10 +5,11 @@ from telegram import Bot, Update
 from telegram.error import NetworkError
 
 from bots.chat.types import MAX_ATTACHMENT_BYTES, Event, Person, Place
-from bots.telegram.incoming import chat_key, is_admin, read
+from bots.telegram.incoming import chat_key, membership, presence, read
 from sandbox.telegram import TelegramSandbox
 from tests.telegram_bot.fakes import picture
 
+FORUM = {"id": -1005, "type": "supergroup", "title": "Forum", "is_forum": True}
 ADA, CHEN = 1001, 1003
 CLUB, GALLERY = -1001000000001, -1001000000002
 
@@ -90,7 +91,9 @@ async def test_a_group_and_its_privacy(sandbox: TelegramSandbox, bot: Bot) -> No
     command, reply, seen_as_admin = await events(sandbox, bot)
 
     assert command is not None and reply is not None and seen_as_admin is not None
-    assert command.place == Place(chat=str(CLUB), private=False, community=str(CLUB))
+    assert command.place == Place(
+        str(CLUB), private=False, community=str(CLUB), channels=(str(CLUB),), title="Aether Club", channel="Aether Club"
+    )
     assert (reply.text, reply.person) == ("sk-a-key", Person("1003", "陈晨", "zh-hans"))
     assert (seen_as_admin.text, seen_as_admin.place.chat) == ("sk-another-key", str(GALLERY))
 
@@ -199,14 +202,48 @@ async def test_a_press_on_a_message_that_is_too_old_to_be_shown(bot: Bot) -> Non
     assert event is not None and (event.action, event.message, event.person.language) == ("again 1", "3", None)
 
 
-async def test_who_administers_a_group(sandbox: TelegramSandbox, bot: Bot) -> None:
-    assert await is_admin(bot, str(CLUB), "1001")
-    assert not await is_admin(bot, str(CLUB), "1003")
-    assert not await is_admin(bot, str(CLUB), "424242")
-    assert not await is_admin(bot, "-1009", "1001")
+async def test_who_is_in_a_group_and_administers_it(sandbox: TelegramSandbox, bot: Bot) -> None:
+    sandbox.leave(1004, CLUB)
+    found = {}
+    for group, person in [(str(CLUB), "1001"), (str(CLUB), "1003"), (str(CLUB), "1004"), (str(CLUB), "424242"), ("-1009", "1001")]:
+        said = await membership(bot, Place(group, private=False, community=group, admin=True), person)
+        found[group, person] = (said.member, said.admin)
+    assert list(found.values()) == [(True, True), (True, False), (False, False), (False, False), (False, False)]
+    sandbox.state.chat(CLUB).hidden = True
+    club = Place(str(CLUB), private=False, community=str(CLUB))
+    hidden = [await membership(bot, club, person, there=there) for person, there in [("1001", False), ("1003", True), ("1003", False)]]
+    assert [(each.member, each.admin) for each in hidden] == [(True, True), (True, False), (False, False)]
     sandbox.fail("getChatMember", status=502)
     with pytest.raises(NetworkError):
-        await is_admin(bot, str(CLUB), "1001")
+        await membership(bot, Place(str(CLUB), private=False, community=str(CLUB)), "1001")
+
+
+def test_whether_the_bot_is_in_a_group() -> None:
+    def told(kind: str, **member: object) -> tuple[str, bool] | None:
+        return presence({"update_id": 1, "my_chat_member": {"chat": {"id": CLUB, "type": kind}, "new_chat_member": member}})
+
+    assert told("private", status="kicked") is None, "somebody blocked the bot"
+    assert presence({"update_id": 1, "message": {"chat": {"id": CLUB, "type": "group"}}}) is None
+    states = [("kicked", {}), ("left", {}), ("restricted", {"is_member": False}), ("restricted", {"is_member": True}), ("member", {})]
+    assert [told("supergroup", status=status, **more) for status, more in states] == [
+        (str(CLUB), here) for here in (False, False, False, True, True)
+    ]
+
+
+async def test_a_topic_is_a_part_of_its_group(bot: Bot) -> None:
+    begun = {"message_id": 5, "date": 1, "chat": FORUM, "forum_topic_created": {"name": "Art", "icon_color": 1}}
+    said = {
+        "message_id": 9, "date": 1, "chat": FORUM, "from": {"id": ADA, "is_bot": False, "first_name": "Ada"}, "text": "/pool",
+        "entities": [{"type": "bot_command", "offset": 0, "length": 5}], "message_thread_id": 5,
+    }  # fmt: skip
+    found = []
+    for more in ({"is_topic_message": True, "reply_to_message": begun}, {"is_topic_message": True}, {}):
+        event = await read(Update.de_json({"update_id": 9, "message": said | more}, bot), bot)
+        assert event is not None
+        found.append((event.place.channels, event.place.title, event.place.channel))
+    assert found == [
+        (("-1005/5", "-1005"), "Forum", "Forum / Art"), (("-1005/5", "-1005"), "Forum", "Forum / 5"), (("-1005",), "Forum", "Forum"),
+    ]  # fmt: skip
 
 
 async def test_the_chat_that_orders_updates(sandbox: TelegramSandbox, bot: Bot) -> None:

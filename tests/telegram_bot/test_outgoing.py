@@ -235,18 +235,16 @@ async def test_what_is_gone(sandbox: TelegramSandbox, sender: TelegramSender) ->
     assert edit.value.kind == "gone"
 
 
-async def test_a_group_that_moved_is_followed(sandbox: TelegramSandbox, sender: TelegramSender) -> None:
-    old, new = sandbox.add_group("Old", [1001]), sandbox.add_group("New", [1001])
+async def test_a_group_that_moved_is_told(sandbox: TelegramSandbox, sender: TelegramSender) -> None:
+    old = sandbox.add_group("Old", [1001])
     sent = await sender.send(str(old.id), Message("before"), "1")
-    old.moved_to = new.id
+    new = sandbox.upgrade(old.id)
 
-    pictures = (Picture(picture()), Picture(picture()))
-    await sender.send(str(old.id), Message("after", pictures=pictures), "2")
+    said = await refusal(sender, str(old.id), Message("after", pictures=(Picture(picture()), Picture(picture()))))
     with pytest.raises(SendFailed) as caught:
         await sender.edit(str(old.id), sent, Message("edited"))
 
-    assert [shown["html"] for shown in sandbox.messages(ADA, new.id)] == ["", "", "after"]
-    assert caught.value.kind == "gone"
+    assert [(each.kind, each.moved_to) for each in (said, caught.value)] == [("gone", str(new.id))] * 2
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ async def test_by_webhook(sandbox: TelegramSandbox, chat: FakeChat, store: Memor
 
 
 def test_checkouts_are_asked_for() -> None:
-    assert set(ALLOWED_UPDATES) == {"message", "callback_query", "pre_checkout_query"}
+    assert set(ALLOWED_UPDATES) == {"message", "callback_query", "my_chat_member", "pre_checkout_query"}
 
 
 async def test_stored_checkouts_are_taken_once(database_url: str, tmp_path: Path) -> None:

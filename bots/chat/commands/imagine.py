@@ -1,17 +1,16 @@
 """/imagine and the buttons below a picture."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from bots.chat.commands.pools import community_of, payer_of, recalled
 from bots.chat.grammar import asked_of, fields_in, wish_of
 from bots.chat.registry import Context, action, command
-from bots.chat.types import Button, Field, Form, Option, Place, Reply
+from bots.chat.types import Button, Field, Form, Option, Reply
+from bots.chat.wishes import community_of, order_of, ordered, recalled
 from core.address import Address
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation, Order, Parameters, Wish
-from core.moderation import Audience
-from core.pools.models import Community
 from core.presets.rules import filled
 from core.words import Text
 
@@ -37,48 +36,38 @@ MAX_FORM_PROMPT = 1000
 )
 async def on_imagine(context: Context) -> Order:
     """Prices the wish and orders it. Raises BadPrompt, UnknownModel, BadParameter, PresetNotFound, BadPresetField."""
-    asked = asked_of(context.event.options, context.event.argument)
-    return await _wished(context, {name: value for name, value in asked.items() if name != "source"})
+    event, asked = context.event, asked_of(context.event.options, context.event.argument)
+    preset = await context.work.presets.find(asked["preset"]) if asked.get("preset") else None
+    options = asked if preset is None else filled(preset, asked | (fields_in(asked["fields"]) if asked.get("fields") else {}))
+    wish = replace(wish_of(options, edits=event.attachment is not None), preset_id=preset.id if preset else None)
+    if event.attachment is not None:
+        order_of(context, wish, await community_of(context))  # a picture is kept once the rest is right
+        wish = replace(wish, source_blob=await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment)))
+    return await ordered(context, wish, alone=asked.get("pay", "").lower() == "me")
 
 
 @action("pay_me", alone=True)
 async def on_pay_me(context: Context) -> Order | Reply:
     """A wish that a pool did not pay for, paid by the creator; its words are kept for some minutes."""
-    return await _once_more(context, pay="me")
+    return await _once_more(context, lambda wish: wish, alone=True)
 
 
 @action("cheaper", alone=True)
 async def on_cheaper(context: Context) -> Order | Reply:
     """A wish that a pool did not pay for, drawn by a cheaper model that it may pay for."""
-    return await _once_more(context, model=next(iter(context.words[1:]), ""), quality="")
+    model = next(iter(context.words[1:]), None)
+    return await _once_more(context, lambda wish: replace(wish, model=model, parameters=replace(wish.parameters, quality=None)))
 
 
-async def _once_more(context: Context, **changes: str) -> Order | Reply:
+async def _once_more(context: Context, change: Callable[[Wish], Wish], *, alone: bool = False) -> Order | Reply:
     """A wish that a pool did not pay for, changed. It is drawn where it was said, though its refusal may be read in private."""
-    found = await recalled(context, take=True)
+    event = context.event
+    found = await recalled(context.app.hints, event, next(iter(context.words), ""), take=True)
     if found is None:
         return Reply(Text("pay_me.gone"), private=True)
-    event = context.event
-    place = Place(found.chat, private=False, community=found.community, admin=found.admin)
-    order = await _wished(replace(context, event=replace(event, place=place)), found.options | changes)
-    return order if event.place.chat == found.chat else replace(order, event=None)
-
-
-async def _wished(context: Context, asked: dict[str, str]) -> Order:
-    """`source` among what is asked: the picture that an edit begins from, stored already. A new one is stored once the rest is right."""
-    event, source = context.event, asked.get("source")
-    preset = await context.work.presets.find(asked["preset"]) if asked.get("preset") else None
-    options = asked if preset is None else filled(preset, asked | (fields_in(asked["fields"]) if asked.get("fields") else {}))
-    if "quality" in asked:
-        options = options | {"quality": asked["quality"]}  # also when that is none, whatever the preset says
-    wish = wish_of(options, edits=source is not None or event.attachment is not None)
-    community = await community_of(context)
-    order = order_of(context, replace(wish, source_blob=source, preset_id=preset.id if preset else None), community)
-    if event.attachment is not None:
-        source = await context.app.blobs.put("sources", event.attachment, _media_type(event.attachment))
-        order = replace(order, wish=replace(order.wish, source_blob=source))
-    kept = {name: value for name, value in asked.items() if name != "source"} | ({"source": source} if source else {})
-    return replace(order, community_id=await payer_of(context, community, kept), by_admin=event.place.admin)
+    place = next((each for each in (event.place, event.about) if each and each.chat == found.place.chat), found.place)
+    order = await ordered(replace(context, event=replace(event, place=place)), change(found.wish), alone=alone)
+    return order if event.place.chat == place.chat else replace(order, event=None)
 
 
 @action("again", alone=True)
@@ -86,7 +75,8 @@ async def on_again(context: Context) -> Order:
     """The same wish once more, with another seed."""
     found = await _shown(context)
     parameters = replace(found.parameters, seed=None)
-    return await _order(context, Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
+    wish = Wish(found.prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id)
+    return await ordered(context, wish)
 
 
 @action("edit_prompt")
@@ -103,7 +93,7 @@ async def on_edited(context: Context) -> Order:
     found = await context.work.generations.get(context.number(), context.user.id)
     parameters = replace(found.parameters, seed=None)
     prompt = context.event.answers.get("prompt", "")
-    return await _order(context, Wish(prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
+    return await ordered(context, Wish(prompt, found.model, found.operation, parameters, found.source_blob, found.id, found.preset_id))
 
 
 @action("vary", alone=True)
@@ -114,14 +104,14 @@ async def on_vary(context: Context) -> Order:
     same = found.model if model and "edit" in model.operations else None
     parameters = Parameters(strength=VARY_STRENGTH)
     wish = Wish(_prompt(found), same, "edit", parameters, found.blob, found.id, found.preset_id, spoiler=found.spoiler)
-    return await _order(context, wish)
+    return await ordered(context, wish)
 
 
 @action("upscale", alone=True)
 async def on_upscale(context: Context) -> Order:
     """The same picture, larger."""
     found = await _shown(context, delivered=True)
-    return await _order(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id, spoiler=found.spoiler))
+    return await ordered(context, Wish(found.prompt, None, "upscale", Parameters(), found.blob, found.id, spoiler=found.spoiler))
 
 
 @command("cancel", always=True)
@@ -151,27 +141,6 @@ async def _shown(context: Context, *, delivered: bool = False) -> Generation:
     if found.user_id != context.user.id and found.address != here:
         raise GenerationNotFound(generation=found.id)
     return await generations.delivered(found.id) if delivered else found
-
-
-async def _order(context: Context, wish: Wish) -> Order:
-    return order_of(context, wish, await community_of(context))
-
-
-def order_of(context: Context, wish: Wish, community: Community | None) -> Order:
-    """A wish for the people here, paid by the creator. Raises what App.price raises."""
-    event = context.event
-    strict = community is not None and community.strict
-    audience = Audience(strict, adult=event.place.private or event.place.age_restricted)
-    checked, price = context.app.price(wish, audience)
-    return Order(
-        key=f"{event.platform}:{event.id}",
-        user_id=context.user.id,
-        wish=checked,
-        price=price,
-        address=Address(event.platform, event.place.chat),
-        event=(event.platform, event.id, event.place.chat),
-        audience=audience,
-    )
 
 
 def _prompt(generation: Generation) -> str:

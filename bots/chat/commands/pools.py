@@ -1,11 +1,11 @@
 """/pool: Credits that a group or server shares: show, give, rules, and one pool for several groups by a code."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 from bots.chat.pools import card
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
+from bots.chat.wishes import recalled
 from core.access.rules import new_code
 from core.access.service import CODES_PER_HOUR
 from core.address import Address
@@ -22,12 +22,12 @@ from core.words import Amount, Text
 MAX_CODE = 40
 USES = 10
 SHOWN_PROMPT = 60
+SHOWN_POOLS = 5
+"""Pools that somebody gave to whose uses are offered in private."""
 LETTING, LETTING_SECONDS = "letting:{community}:{user}", 24 * 60 * 60
 """The hint that somebody asks to be let spend, and for how long: only who asks can be let."""
 ASK_EVERY = HOUR
 """Microseconds between two askings of one member for contributions."""
-WISH_SECONDS = 15 * 60
-"""How long a wish that a pool did not pay for can be paid otherwise by a button."""
 
 
 @command("pool", Option("join", max_length=MAX_CODE))
@@ -43,9 +43,11 @@ async def on_pool(context: Context) -> Reply:
         return await card(context.work, joined)
     found = await context.work.pools.here(event.platform, _place(context))
     if found is not None:
+        await context.work.pools.mark_chat(event.platform, _place(context), gone=False)
         return await card(context.work, found)
     only_admins(context)
-    return await card(context.work, await context.work.pools.found(event.platform, _place(context), context.user.name))
+    name = event.place.title or context.user.name
+    return await card(context.work, await context.work.pools.found(event.platform, _place(context), name))
 
 
 @action("pool")
@@ -74,15 +76,28 @@ async def on_give(context: Context) -> Reply:
 
 @action("pool_uses")
 async def on_uses(context: Context) -> Reply:
-    """Its newest uses, with prompts where its rules show them: else those are their creators' own."""
-    found = await uses_of(context.work.connection, await pool_here(context), USES)
+    """Its newest uses."""
+    return await _uses(context, await pool_here(context), (Button(Text("button.pool"), "pool"),))
+
+
+@action("pool_given")
+async def on_given(context: Context) -> Reply:
+    """Where the Credits went of a pool that the presser gave to, also after they, or its groups, have left. Raises PoolNotFound."""
+    given = {community.id: community for community, _ in await context.work.pools.given_by(context.user.id)}
+    if context.number() not in given:
+        raise PoolNotFound()
+    return replace(await _uses(context, given[context.number()], (), prompts=False), private=True, edit=False)
+
+
+async def _uses(context: Context, community: Community, back: tuple[Button, ...], *, prompts: bool = True) -> Reply:
+    """With prompts where its rules show them to members: else those are their creators' own."""
+    found = await uses_of(context.work.connection, community, USES)
     lines = []
     for each in found:
         facts = {"id": each.generation, "user": each.user, "model": each.model, "amount": Amount(each.amount)}
-        shown = each.prompt and {"prompt": each.prompt[:SHOWN_PROMPT]}
+        shown = prompts and each.prompt and {"prompt": each.prompt[:SHOWN_PROMPT]}
         lines.append(Text("pool.use.prompt", facts | shown) if shown else Text("pool.use", facts))
-    back = ((Button(Text("button.pool"), "pool"),),)
-    return Reply(Text("pool.uses", {"lines": lines}) if lines else Text("pool.unused"), rows=back, edit=True)
+    return Reply(Text("pool.uses", {"lines": lines}) if lines else Text("pool.unused"), rows=(back,) if back else (), edit=True)
 
 
 @action("pool_rules")
@@ -140,8 +155,8 @@ async def on_code(context: Context) -> Reply:
 @action("pool_ask")
 async def on_ask(context: Context) -> Reply:
     """Asks in the group for Credits, or to be let spend, for a wish that the pool did not pay: at most once an hour for each member."""
-    found = await recalled(context)
-    community = await context.work.pools.here(context.event.platform, found.community) if found else None
+    found = await recalled(context.app.hints, context.event, next(iter(context.words), ""))
+    community = await context.work.pools.here(context.event.platform, found.place.community or "") if found else None
     if found is None or community is None:
         return Reply(Text("pay_me.gone"), private=True)
     wants_in = community.policy.spenders is Spenders.LIST and context.user.id not in await context.work.pools.listed(community)
@@ -150,45 +165,8 @@ async def on_ask(context: Context) -> Reply:
         await context.app.hints.remember(LETTING.format(community=community.id, user=context.user.id), "1", LETTING_SECONDS)
     key = f"{kind}:{community.id}:{context.user.id}:{context.work.now // ASK_EVERY}"
     body = {"reader": context.user.id, "community": community.id}
-    said = await context.work.mailbox.say([Notice(key, Address(context.event.platform, found.chat), kind, body)])
+    said = await context.work.mailbox.say([Notice(key, Address(context.event.platform, found.place.chat), kind, body)])
     return Reply(Text(f"{kind}.said" if said else "pool_ask.before"), private=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """A wish that a pool did not pay for: its options, and where it was said. `name` is its order's key."""
-
-    name: str
-    options: dict[str, str]
-    chat: str
-    community: str
-    admin: bool
-
-
-async def community_of(context: Context) -> Community | None:
-    """The community of the group or server here; None in private."""
-    place = context.event.place
-    return None if place.private or place.community is None else await context.work.pools.here(context.event.platform, place.community)
-
-
-async def payer_of(context: Context, found: Community | None, options: dict[str, str]) -> int | None:
-    """The community whose pool pays for a wish: the one here, unless it is stopped, or the creator pays themselves (`pay` is "me")."""
-    event = context.event
-    if found is None or not found.policy.enabled or options.get("pay", "").lower() == "me":
-        return None
-    name = f"{event.platform}:{event.id}"
-    kept = Recalled(name, options, event.place.chat, str(event.place.community), event.place.admin)
-    await context.app.hints.remember(f"wish:{name}:{context.user.id}", json.dumps(asdict(kept)), WISH_SECONDS)
-    return found.id
-
-
-async def recalled(context: Context, *, take: bool = False) -> Recalled | None:
-    """The wish of the presser's own that a button names; None when that is too long ago. `take`: a second press finds nothing."""
-    key = f"wish:{next(iter(context.words), '')}:{context.user.id}"
-    text = await context.app.hints.recall(key)
-    if take:
-        await context.app.hints.remember(key, "", WISH_SECONDS)
-    return Recalled(**json.loads(text)) if text else None
 
 
 def only_admins(context: Context) -> None:
@@ -214,8 +192,15 @@ async def _given(context: Context) -> Reply:
     if not found:
         return Reply(Text("pool.private"), private=True)
     balances = await context.work.ledger.balances([pool(community.id) for community, _ in found])
+    gone = await context.work.pools.gone([community.id for community, _ in found])
     lines = [
-        Text("pool.gave", {"name": community.name, "amount": Amount(amount), "left": Amount(balances[pool(community.id)])})
+        Text(
+            "pool.gave.gone" if community.id in gone else "pool.gave",
+            {"id": community.id, "name": community.name, "amount": Amount(amount), "left": Amount(balances[pool(community.id)])},
+        )
         for community, amount in found
     ]
-    return Reply(Text("pool.yours", {"lines": lines}), private=True)
+    rows = tuple(
+        (Button(Text("button.pool_given", {"name": community.name}), f"pool_given {community.id}"),) for community, _ in found[:SHOWN_POOLS]
+    )
+    return Reply(Text("pool.yours", {"lines": lines}), rows=rows, private=True)

@@ -3,11 +3,10 @@
 import asyncio
 import re
 
-from bots.chat.commands.imagine import order_of
-from bots.chat.commands.pools import community_of
 from bots.chat.grammar import parse, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Media, Option, Reply
+from bots.chat.wishes import ordered
 from core.generations.models import Order, Wish
 from core.mailbox.models import Notice
 from core.presets.errors import BadPreset, PresetNotFound
@@ -69,7 +68,7 @@ async def on_fill(context: Context) -> Order:
     options = filled(preset, {PREFIX + name: value for name, value in event.answers.items() if name in known and value.strip()})
     wish = wish_of(options)
     wish = Wish(wish.prompt, wish.model, parameters=wish.parameters, preset_id=preset.id)
-    return order_of(context, wish, await community_of(context))
+    return await ordered(context, wish)
 
 
 @action("publish")

@@ -1,0 +1,81 @@
+"""Which group something is about, and whether it matters what the platform says of the person there, so that it is asked now."""
+
+from dataclasses import replace
+
+from bots.chat import forms
+from bots.chat.types import Button, Event, Place, Reply
+from bots.chat.wishes import recalled
+from core.app import App
+from core.pools.models import Spenders
+
+SPENDING = frozenset({"imagine", "again", "vary", "upscale", "edited", "fill", "cheaper"})
+"""What a pool may pay for."""
+LOOKING = frozenset({"pool_uses", "pool_given", "pool_ask"})
+"""Actions of a pool that everybody may take."""
+CARRIED = ("pool", "give")
+"""How actions about a group's pool begin."""
+MARK = "@"
+MAX_ACTION = 64
+"""Bytes of a button's action."""
+
+
+async def asks(app: App, event: Event) -> Place | None:
+    """See ChatPort: the group about which its platform is asked. For what members spend that is seldom: said in a group, a wish needs it
+    only where its pool pays for admins alone; a press, and what is said elsewhere, does not show that the person is there."""
+    place, word = await _about(app, event)
+    if place is None or place.community is None:
+        return None
+    if _named(event) is not None:
+        return place
+    if word != "pool" and word not in SPENDING:
+        return place if word.startswith("pool_") and word not in LOOKING else None
+    async with app.read() as work:
+        community = await work.pools.here(event.platform, place.community)
+    if word == "pool":
+        begins = event.command is not None and (community is None or bool(event.argument or event.options))
+        return place if begins else None
+    if community is None or not community.policy.enabled:
+        return None
+    said_there = event.place.community is not None and event.action is None
+    return None if said_there and community.policy.spenders is not Spenders.ADMINS else place
+
+
+def settled(event: Event) -> Event:
+    """A press in private on the card of a group's pool, as one that is about the group, when the platform says that the person is there."""
+    named = _named(event)
+    if named is None or event.action is None:
+        return event
+    plain = replace(event, action=event.action.rpartition(" ")[0])
+    about = event.about
+    if about is None or about.chat != named or not about.member:
+        return plain
+    return replace(plain, place=about, heard=event.place, about=None)
+
+
+def carried(reply: Reply, place: Place) -> Reply:
+    """What is read in private about a group's pool, with buttons that name the group."""
+    return replace(reply, rows=tuple(tuple(_carried(each, place) for each in row) for row in reply.rows))
+
+
+def _carried(button: Button, place: Place) -> Button:
+    action = f"{button.action} {MARK}{place.chat}"
+    fits = button.action.startswith(CARRIED) and len(action.encode()) <= MAX_ACTION
+    return replace(button, action=action) if fits else button
+
+
+def _named(event: Event) -> str | None:
+    """The group that a button in private names."""
+    last = (event.action or "").rpartition(" ")[2]
+    return last.removeprefix(MARK) if event.place.private and len(last) > 1 and last.startswith(MARK) else None
+
+
+async def _about(app: App, event: Event) -> tuple[Place | None, str]:
+    if not event.place.private:
+        return event.place, event.word
+    if (named := _named(event)) is not None:
+        return Place(named, private=False, community=named, channels=(named,)), event.word
+    if event.word == "cheaper":
+        found = await recalled(app.hints, event, (event.action or "").split()[1:2][0] if " " in (event.action or "") else "")
+        return (found.place if found else None), event.word
+    last = await forms.last(app.hints, event) if event.text or event.word == "form" else None
+    return (last.place, last.action.partition(" ")[0]) if last else (None, "")
