@@ -129,7 +129,7 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(_postgres_template: str) -> Iterator[str]:
     """A fresh migrated PostgreSQL database, dropped afterwards."""
-    with databases.created(services.postgres(), _postgres_template) as url:
+    with databases.lent(services.postgres(), _postgres_template) as url:
         yield url
 
 

@@ -14,6 +14,8 @@ from sqlalchemy import inspect, text
 
 from core.db import Database
 from core.tables import metadata
+from core.users.models import Identity
+from core.users.service import Users
 from tests import databases, network, services
 
 RUN = """
@@ -36,6 +38,13 @@ async def test_a_database_is_migrated(database: Database) -> None:
 async def test_a_database_holds_nothing_of_another_test(database: Database, _time: int) -> None:
     async with database.begin() as connection:
         await connection.execute(text("CREATE TABLE left_behind (id integer)"))
+
+
+@pytest.mark.parametrize("_time", [1, 2])
+async def test_a_database_holds_no_row_of_another_test_and_counts_from_one(database: Database, _time: int) -> None:
+    async with database.begin() as connection:
+        first = await Users(connection, 1).resolve(Identity("telegram", "7", "Ada", "7"))
+    assert first.id == 1
 
 
 async def test_a_database_is_dropped_after_its_test() -> None:

@@ -82,7 +82,7 @@ def a_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
         file.write_bytes(Path(request.getfixturevalue("_sqlite_template")).read_bytes())
         yield f"sqlite+aiosqlite:///{file}"
     else:
-        with databases.created(services.postgres(), request.getfixturevalue("_postgres_template")) as url:
+        with databases.lent(services.postgres(), request.getfixturevalue("_postgres_template")) as url:
             yield url
 
 
