@@ -29,6 +29,7 @@ from core.payments.models import State as PaymentState
 from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode, line_of
+from core.pools.models import Ballot, Community
 from core.providers.base import Provider
 from core.providers.moderator import Moderator
 from core.resources.errors import KeyOfAnother, NotAKey
@@ -96,6 +97,10 @@ class App:
         self.moderation = load_moderation(settings.moderation_file)
         self.rails = rails
         self.moderator = moderator
+        self._limits = {
+            "minutes": settings.generation_minutes, "queued_per_user": settings.queued_per_user,
+            "strikes_per_user": settings.strikes_per_user,
+        }  # fmt: skip
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._settle_rules = SettleRules(
@@ -150,6 +155,12 @@ class App:
     async def submit(self, order: Order) -> Submitted:
         """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""
         return await self._submits(order)
+
+    async def vote(self, ballot_id: int, user_id: int, place: Community, *, admin: bool) -> Ballot:
+        """Somebody agrees to a wish, which is submitted when as many do as are needed. Raises what Ballots.vote does."""
+        ballot = await self.run(lambda work: work.ballots.vote(ballot_id, user_id, place, admin=admin, price=self.price, **self._limits))
+        await self.hints.wake(GENERATIONS, OUTBOX)
+        return ballot
 
     async def settle(self, settlement: Settlement) -> bool:
         """Settles a lease, together with whatever is settled at the same time; whether it won."""
@@ -234,13 +245,7 @@ class App:
             return Audit([finding for check_ in checks for finding in await check_(connection)], await figures(connection))
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
-        settings = self.settings
-        answers = await self.database.run(
-            lambda connection: submit_many(
-                connection, orders, now=now(), minutes=settings.generation_minutes, queued_per_user=settings.queued_per_user,
-                strikes_per_user=settings.strikes_per_user,
-            )
-        )  # fmt: skip
+        answers = await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **self._limits))
         await self.hints.wake(GENERATIONS)
         return answers
 

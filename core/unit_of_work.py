@@ -6,6 +6,7 @@ from core.access.service import Access
 from core.acts.service import Acts
 from core.disputes.service import Disputes
 from core.generations.service import Generations
+from core.generations.vote import Ballots
 from core.idempotency.service import Idempotency
 from core.joining.service import Joining
 from core.leaving.service import Leaving
@@ -37,6 +38,7 @@ class UnitOfWork:
         self.resources = Resources(connection, now)
         self.idempotency = Idempotency(connection, now)
         self.generations = Generations(connection, now)
+        self.ballots = Ballots(connection, now)
         self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)
         self.pools = Pools(connection, now)

@@ -225,6 +225,8 @@ class Worker:
             await app.hints.wake(OUTBOX, ENDED)
         while await app.database.run(lambda connection: release_earnings(connection, app.now())) == RELEASE_BATCH:
             pass
+        if await app.run(lambda work: work.ballots.lapse()):
+            await app.hints.wake(OUTBOX)
         await app.database.run(lambda connection: collect_joined(connection, app.now()))
         await app.database.run(lambda connection: collect_debts(connection, app.now()))
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:

@@ -31,6 +31,7 @@ VERBS = {
     "sign",
     "reward",
     "spend",
+    "vote",
     "submit",
     "claim",
     "settle",

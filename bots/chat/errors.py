@@ -11,11 +11,11 @@ from core.errors import AetherflowError
 from core.moderation import Level
 from core.words import Amount, Text
 
-_AMOUNTS = frozenset({"needed", "available", "debt", "left", "most"})
+_AMOUNTS = frozenset({"needed", "available", "debt", "left", "most", "above"})
 _LIMITS = frozenset({"grant_too_large", "payout_needs_second"})
 """Codes whose limit is an amount."""
 
-_PARTS = {"bad_prompt": "problem", "bad_preset": "problem", "pool_cap": "cap", "pool_closed": "why"}
+_PARTS = {"bad_prompt": "problem", "bad_preset": "problem", "pool_cap": "cap", "pool_closed": "why", "may_not_vote": "why"}
 """Codes that are worded by what is wrong, and the fact that says it."""
 
 
@@ -51,6 +51,8 @@ def explain(error: AetherflowError) -> Reply:
         facts["open"] = [Text(f"rail.{each}") for each in error.facts["open"]]
     if error.code == "not_payable":
         facts["state"] = Text(f"payment.state.{error.facts['state']}")
+    if error.code == "ballot_over":
+        facts["state"] = Text(f"ballot.state.{error.facts['state']}")
     if error.code == "bad_policy":
         facts["field"] = Text(f"pool.ask.{error.facts['field']}")
     if error.code in ("pool_empty", "pool_cap", "pool_closed"):

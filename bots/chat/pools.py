@@ -57,7 +57,10 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
             Button(Text("button.pool_rules"), "pool_rules"), Button(Text("button.pool_code"), "pool_code"),
             Button(Text("button.pool_off" if community.policy.enabled else "button.pool_on"), "pool_switch"),
         ),
-        (Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),),
+        (
+            Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),
+            Button(Text("button.pool_votes"), "pool_votes"),
+        ),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
 
@@ -71,6 +74,8 @@ def _rules(community: Community) -> list[Text]:
         said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
     if policy.spenders is not Spenders.ALL:
         said.append(Text("pool.rule.spenders", {"who": Text(f"pool.who.{policy.spenders}")}))
+    if policy.vote_above is not None:
+        said.append(Text("pool.rule.votes", {"above": Amount(policy.vote_above), "n": policy.votes}))
     if policy.prompts_since is not None:
         said.append(Text("pool.rule.prompts"))
     if community.strict:

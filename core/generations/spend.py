@@ -36,7 +36,7 @@ class Purse:
         return refusal(
             self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
             member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), admin=order.by_admin,
-            listed=order.user_id in self.listed, now=now / SECOND,
+            listed=order.user_id in self.listed, now=now / SECOND, agreed=order.agreed,
         )  # fmt: skip
 
     def take(self, order: Order, now: int) -> Refusal | None:

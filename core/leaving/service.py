@@ -13,6 +13,7 @@ from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
 from core.generations.models import State, generations
 from core.generations.service import Generations
+from core.generations.vote import Ballots
 from core.joining.errors import AdminApart
 from core.leaving.errors import NotYet
 from core.leaving.models import CHARTS, KINDS, chart_name, doomed_blobs
@@ -76,6 +77,7 @@ class Leaving:
         if owed := (await Ledger(self._connection, self._now).balances([debt(user.id)]))[debt(user.id)]:
             raise InDebt(debt=owed)
         await self._end_work(user.id)
+        wished = await Ballots(self._connection, self._now).forget(user.id)
         mine = generations.c.user_id == user.id
         named = (await self._connection.execute(select(generations.c.blob, generations.c.source_blob).where(mine))).all()
         known = select(identities.c.external_id, identities.c.platform, identities.c.chat).where(identities.c.user_id == user.id)
@@ -105,7 +107,7 @@ class Leaving:
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
         charts = [f"{CHARTS}/{chart_name(kind, user.id)}.png" for kind in KINDS]
-        await self.doom([*covers, *charts, *(name for pair in named for name in pair if name)])
+        await self.doom([*covers, *charts, *wished, *(name for pair in named for name in pair if name)])
 
     async def doom(self, names: Iterable[str]) -> None:
         """A worker deletes the bytes of these pictures."""

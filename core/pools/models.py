@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table, false
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text, false, text
 
-from core.address import MAX_CHAT
+from core.address import MAX_CHAT, Address
 from core.db import Id, Moment, metadata
+from core.ledger.models import MAX_KEY
 
 MAX_NAME = 64
 
@@ -17,6 +18,16 @@ class Spenders(StrEnum):
     ALL = "all"
     ADMINS = "admins"  # who administers the group or server of the wish, as its platform says
     LIST = "list"  # the members that its admins let
+
+
+class BallotState(StrEnum):
+    """Of a ballot: open -> agreed | refused | withdrawn | lapsed."""
+
+    OPEN = "open"
+    AGREED = "agreed"  # its wish has become a generation
+    REFUSED = "refused"  # as many agreed as were needed, and then the rules, or what there was, did not allow it
+    WITHDRAWN = "withdrawn"  # by who asked
+    LAPSED = "lapsed"  # too few agreed in time
 
 
 communities = Table(
@@ -33,6 +44,8 @@ communities = Table(
     Column("quiet", String(5), nullable=False, server_default=""),  # "22-7": the pool pays nothing from 22 to 7 o'clock, UTC
     Column("spenders", String(8), nullable=False, server_default=Spenders.ALL.value),
     Column("prompts_since", Moment),  # NULL: members see no prompts of each other
+    Column("vote_above", BigInteger),  # milli-credits; what costs more needs `votes` members' agreement; NULL: nothing does
+    Column("votes", Integer, nullable=False, server_default="0"),
     Column("created_at", Moment, nullable=False),
     CheckConstraint("COALESCE(request_cap, 0) >= 0 AND COALESCE(member_cap, 0) >= 0 AND COALESCE(day_cap, 0) >= 0", name="caps"),
 )
@@ -58,11 +71,43 @@ community_spenders = Table(  # the members that may spend of a pool whose rule i
 )
 
 
+ballots = Table(  # wishes that wait for members to agree, and what became of them
+    "ballots",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", String(MAX_KEY), nullable=False, unique=True),  # the wish's, with which it is submitted
+    Column("community_id", Id, ForeignKey("communities.id"), nullable=False),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),  # who asks
+    Column("price", BigInteger, nullable=False),  # milli-credits
+    Column("needed", Integer, nullable=False),  # as the rule was when it was asked
+    Column("wish", Text, nullable=False),  # JSON while it is open, then empty: what is drawn has its own row
+    Column("state", String(16), nullable=False),
+    Column("why", String(32)),  # the code by which it was refused in the end
+    Column("generation_id", Id),
+    Column("platform", String(16), nullable=False),  # where it was said
+    Column("chat", String(MAX_CHAT), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Index("ix_ballots_user_id", "user_id"),
+    Index("ix_ballots_open", "expires_at", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
+)
+
+ballot_votes = Table(  # who agreed; a row is never changed
+    "ballot_votes",
+    metadata,
+    Column("ballot_id", Id, ForeignKey("ballots.id"), primary_key=True, autoincrement=False),
+    Column("user_id", Id, ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Index("ix_ballot_votes_user_id", "user_id"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A pool's rules. Caps in milli-credits, None where there is none; `models` empty: all; `quiet` (from, to) in hours UTC.
 
     `prompts_since` (microseconds): members see each other's prompts of what the pool paid since then; None: none.
+    `vote_above`: what costs more needs the agreement of `votes` members beside who asks; None: nothing does.
     """
 
     enabled: bool = True
@@ -73,6 +118,8 @@ class Policy:
     quiet: tuple[int, int] | None = None
     spenders: Spenders = Spenders.ALL
     prompts_since: int | None = None
+    vote_above: int | None = None
+    votes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +142,29 @@ class Use:
     amount: int
     at: int
     prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A wish above a pool's amount. `price` in milli-credits, times in microseconds; `why`: the code of the refusal in the end."""
+
+    id: int
+    key: str
+    community_id: int
+    user_id: int
+    price: int
+    needed: int
+    wish: str
+    state: BallotState
+    why: str | None
+    generation_id: int | None
+    address: Address
+    expires_at: int
+
+    @property
+    def subject(self) -> str:
+        """Its name in messages about it."""
+        return f"ballot:{self.id}"
 
 
 def pool(community_id: int) -> str:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from core.errors import Refusal
 from core.money import parse_credits
-from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty
+from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, VotesNeeded
 from core.pools.models import Policy, Spenders
 
 HOUR_SECONDS, DAY_HOURS = 3600, 24
 NONE = ("", "-", "none")
+MAX_VOTES = 20
+"""Members whose agreement a rule may ask for at most."""
 CAPS = ("request_cap", "member_cap", "day_cap")
 
 
@@ -26,10 +28,11 @@ def refusal(
     admin: bool,
     listed: bool,
     now: float,
+    agreed: bool = False,
 ) -> Refusal | None:
     """Why the pool does not pay `price` (milli-credits) for this, or None. `now` in seconds; the sums are of its day (UTC).
 
-    `admin`: the asker administers the group or server; `listed`: its admins let them spend.
+    `admin`: the asker administers the group or server; `listed`: its admins let them spend; `agreed`: as many members as are needed do.
     """
     if not policy.enabled:
         return PoolClosed(why="off", order=order)
@@ -45,7 +48,31 @@ def refusal(
             return PoolCap(cap=cap, needed=price, left=max(0, most - used), order=order)
     if balance < price:
         return PoolEmpty(needed=price, available=balance, order=order)
+    if policy.vote_above is not None and price > policy.vote_above and not agreed:
+        return VotesNeeded(votes=policy.votes, above=policy.vote_above, order=order)
     return None
+
+
+def votes_needed(policy: Policy, price: int, said: int) -> int:
+    """How many have to agree to a price now: as many as was said, or more where the rule has become stricter since.
+
+    >>> [votes_needed(Policy(vote_above=above, votes=votes), 20_000, 2) for above, votes in ((9_000, 3), (9_000, 1), (None, 0))]
+    [3, 2, 2]
+    """
+    asks = policy.vote_above is not None and price > policy.vote_above
+    return max(said, policy.votes) if asks else said
+
+
+def read_votes(answers: Mapping[str, str], now: Policy) -> Policy:
+    """The policy with the rule of votes as a form says it; an amount of nothing ends the rule. Raises BadPolicy."""
+    above = _cap("vote_above", answers.get("vote_above", ""))
+    if above is None:
+        return replace(now, vote_above=None, votes=0)
+    text = answers.get("votes", "").strip()
+    votes = int(text) if re.fullmatch(r"\d{1,3}", text, re.ASCII) else 0
+    if not 1 <= votes <= MAX_VOTES:
+        raise BadPolicy(field="votes")
+    return replace(now, vote_above=above, votes=votes)
 
 
 def is_quiet(hours: tuple[int, int], now: float) -> bool:

@@ -91,7 +91,7 @@ class Pools:
         values = {
             "enabled": policy.enabled, "request_cap": policy.request_cap, "member_cap": policy.member_cap, "day_cap": policy.day_cap,
             "models": " ".join(sorted(policy.models)), "quiet": quiet,
-            "spenders": policy.spenders, "prompts_since": policy.prompts_since,
+            "spenders": policy.spenders, "prompts_since": policy.prompts_since, "vote_above": policy.vote_above, "votes": policy.votes,
         }  # fmt: skip
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
         return await self.get(community.id)
@@ -174,7 +174,7 @@ def read(row: Any) -> Community:
     quiet = read_quiet(row["quiet"])
     policy = Policy(
         row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet,
-        Spenders(row["spenders"]), row["prompts_since"],
+        Spenders(row["spenders"]), row["prompts_since"], row["vote_above"], row["votes"],
     )  # fmt: skip
     return Community(row["id"], row["name"], policy, row["strict"])
 

@@ -20,7 +20,7 @@ from core.resources.models import HealthState, Scope
 from core.resources.models import State as ResourceState
 from core.words import LOCALES, Amount, Text, Words
 
-PARTS = {"bad_prompt": "empty", "bad_preset": "name", "pool_cap": "day", "pool_closed": "off"}
+PARTS = {"bad_prompt": "empty", "bad_preset": "name", "pool_cap": "day", "pool_closed": "off", "may_not_vote": "own"}
 """Codes that are worded by what is wrong."""
 FOLDER = Path(__file__).parents[2] / "bots" / "chat"
 
