@@ -59,7 +59,7 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
         ),
         (
             Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),
-            Button(Text("button.pool_votes"), "pool_votes"),
+            Button(Text("button.pool_votes"), "pool_votes"), Button(Text("button.pool_buy"), "pool_buy"),
         ),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)

@@ -19,6 +19,8 @@ from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
+GIVING = ("contribute", "topup", "refund", "refund_failed", "chargeback", "chargeback_won")
+"""Kinds of entries by which people give to pools, by hand or by a payment, which may be taken back."""
 MAX_LISTED = 500
 """Members that a list of spenders has at most: it is read whole with each wish."""
 
@@ -136,37 +138,45 @@ class Pools:
         await ledger.post(Posting(f"contribute:{key}", "contribute", (Leg(wallet(user.id), -amount), Leg(pool(community.id), amount))))
 
     async def top(self, community: Community, limit: int = TOP) -> list[tuple[str, int]]:
-        """(name, milli-credits) of who gave most."""
-        given, taken = legs.alias(), legs.alias()
+        """(name, milli-credits) of who gave most, each their own part of what was given together."""
+        given, taken, theirs = _parts()
+        amount = func.sum(-taken.c.amount)
         query = (
-            select(users.c.name, func.sum(given.c.amount))
+            select(users.c.name, amount)
             .select_from(given)
-            .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
-            .join(taken, (taken.c.entry_id == given.c.entry_id) & (taken.c.amount < 0))
+            .join(entries, (entries.c.id == given.c.entry_id) & entries.c.kind.in_(GIVING))
+            .join(taken, theirs)
             .join(users, taken.c.account == literal("user:") + cast(users.c.id, String) + ":wallet")
             .where(given.c.account == pool(community.id))
             .group_by(users.c.id, users.c.name)
-            .order_by(func.sum(given.c.amount).desc(), users.c.id)
+            .having(amount > 0)
+            .order_by(amount.desc(), users.c.id)
             .limit(limit)
         )
-        return [(name, int(amount)) for name, amount in await self._connection.execute(query)]
+        return [(name, int(total)) for name, total in await self._connection.execute(query)]
 
     async def given_by(self, user_id: int) -> list[tuple[Community, int]]:
         """The communities that a user gave to, under any number joined into theirs, and how much; also those whose groups are gone."""
-        given, taken = legs.alias(), legs.alias()
+        given, taken, own = _parts()
         theirs = select(literal("user:") + cast(users.c.id, String) + ":wallet").where(
             (users.c.id == user_id) | (users.c.merged_into == user_id)
         )
         query = (
-            select(given.c.account, func.sum(given.c.amount))
-            .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
-            .join(taken, (taken.c.entry_id == given.c.entry_id) & taken.c.account.in_(theirs))
-            .where(given.c.account.like("pool:%"), given.c.amount > 0)
+            select(given.c.account, func.sum(-taken.c.amount))
+            .join(entries, (entries.c.id == given.c.entry_id) & entries.c.kind.in_(GIVING))
+            .join(taken, own & taken.c.account.in_(theirs))
+            .where(given.c.account.like("pool:%"))
             .group_by(given.c.account)
             .order_by(given.c.account)
         )
         rows = (await self._connection.execute(query)).all()
         return [(await self.get(int(account.removeprefix("pool:"))), int(amount)) for account, amount in rows]
+
+
+def _parts() -> tuple[Any, Any, Any]:
+    """The pool's leg of an entry, a giver's, and what joins them: what is taken back is the other way round, and counts below zero."""
+    given, taken = legs.alias(), legs.alias()
+    return given, taken, (taken.c.entry_id == given.c.entry_id) & ((taken.c.amount < 0) == (given.c.amount > 0))
 
 
 def read(row: Any) -> Community:

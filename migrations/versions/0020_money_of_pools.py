@@ -49,3 +49,5 @@ def upgrade() -> None:
     op.create_index("ix_ballot_votes_user_id", "ballot_votes", ["user_id"])
     op.add_column("communities", sa.Column("vote_above", sa.BigInteger(), nullable=True))
     op.add_column("communities", sa.Column("votes", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("payments", sa.Column("community_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True))
+    op.add_column("refunds", sa.Column("pooled", sa.BigInteger(), server_default="0", nullable=False))

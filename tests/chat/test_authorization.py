@@ -86,6 +86,7 @@ ACTIONS: dict[str, Rule] = {
     "paysupport": OPEN,
     "topup": Rule(),
     "buy small stripe": Rule(owner="rail_off"),  # inside Telegram only Stars
+    "pool_buy": Rule(owner="pool_not_found"),
     "join AAAAAAAAAA": Rule(owner="join_code_expired"),
     "again {delivered}": MINE,
     "edit_prompt {delivered}": MINE,

@@ -9,6 +9,7 @@ from bots.chat.chat import SENTENCES
 from bots.chat.commands.wallet import MOVEMENTS
 from bots.chat.grammar import parse, wish_of
 from bots.chat.letters import LINK_MINUTES
+from bots.chat.payments import POOLED
 from core.catalog import BadParameter
 from core.errors import AetherflowError
 from core.generations.models import State as GenerationState
@@ -38,7 +39,8 @@ def _codes() -> set[str]:
     found |= {f"health.{each}" for each in HealthState} | {f"scope.{each}" for each in Scope} | {f"fault.{each}" for each in Fault}
     found |= {f"payment.state.{each}" for each in PaymentState} | {f"payment.{each}" for each in PaymentState}
     found |= {f"rail.{each}" for each in CURRENCIES} | {f"movement.{each}" for each in MOVEMENTS | {"other"}}
-    found |= {f"payment_news.{each}" for each in NEWS} | LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
+    found |= {f"payment_news.{each}" for each in NEWS} | {f"payment_news.{each}.pool" for each in POOLED} | {"payment.paid_pool"}
+    found |= LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
     kinds = [AetherflowError]
     while kinds:
         kind = kinds.pop()

@@ -1,0 +1,73 @@
+"""Money for pools in both chats and languages: bought straight for them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bots.chat.chat import SENTENCES
+from bots.chat.rendering import render
+from bots.chat.types import Paid, Person, Place
+from core.pools.models import pool
+from core.words import LOCALES, Words
+from tests.chat.desk import Desk, readable, seated, sentence
+from tests.chat.test_votes import CHATS, say
+from tests.payments.till import paid, till
+
+
+@pytest.fixture(params=LOCALES)
+async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with seated(database_url, tmp_path, request.param) as opened:
+        settings = opened.stage.app.settings
+        opened.stage.app.settings = settings.model_copy(update={"telegram_token": SecretStr("1:a")})
+        yield opened
+
+
+async def told(desk: Desk, kind: str) -> str:
+    """What is said unasked, of one kind, to whoever hears it: one chat, in the right language."""
+    (reply,) = (await desk.notices(kind)).values()
+    words = render(Words(SENTENCES), reply, desk.locale).text
+    return words
+
+
+@pytest.mark.parametrize("platform", CHATS)
+async def test_credits_are_bought_straight_for_the_pool(desk: Desk, platform: str) -> None:
+    """By Stars inside Telegram, by the other rails elsewhere; the buttons are the presser's own."""
+    desk.platform = platform  # type: ignore[assignment]  # one of both
+    begun = await say(desk, "boss", admin=True, command="pool")
+    assert begun.message is not None
+    assert "pool_buy" in [key.action for row in begun.message.rows for key in row]
+    offered = await say(desk, "ann", action="pool_buy")
+    assert offered.private and offered.message is not None
+    rail = "stars" if platform == "telegram" else "stripe"
+    taste = offered.message.rows[0][0].action
+    assert taste.startswith(f"buy taste {rail} 1 ") and len(taste.encode()) <= 64
+    assert (await say(desk, "bob", action=taste)).private, "not to him"
+    alone = desk.event("ann", action=taste, place=Place("ann", private=True))
+    answer = await desk.chat.handle(alone)
+    app = desk.stage.app
+    async with app.read() as work:
+        ann, bob = await work.users.find(desk.platform, "ann"), await work.users.find(desk.platform, "bob")
+        assert ann is not None and bob is not None
+        assert not await work.payments.newest(bob.id)
+        (payment,) = await work.payments.newest(ann.id)
+    assert payment.community_id == 1
+    if platform == "telegram":
+        assert answer.message is not None and answer.message.bill is not None
+        person = Person("ann", "ann", desk.locale)
+        assert await desk.chat.checkout(payment.order, person, payment.amount, "XTR") is None
+        for event in ("p1", "p2"):
+            await desk.chat.paid(event, person, Paid(payment.order, "charge-1", payment.amount, "XTR", "ann"))
+    else:
+        await till(desk.stage).desk.work()
+        for event in ("p1", "p2"):
+            await app.receive("stripe", paid(payment, event))
+    assert await desk.stage.balance(pool(1)) == payment.credits
+    assert await desk.stage.balance(f"user:{ann.id}:wallet") == 0
+    assert ("pool" if desk.locale == "en" else "点数池") in await told(desk, "payment_news")
+    shown = await say(desk, "cat", action="pool")
+    assert "ann" in sentence(shown) and "100" in sentence(shown)
+    statement = await desk.chat.handle(desk.event("ann", action="statement"))
+    readable(statement, desk.locale)
+    assert "-100" in sentence(statement) and ("given to a pool" if desk.locale == "en" else "捐入点数池") in sentence(statement)
