@@ -29,6 +29,7 @@ from core.payments.models import State as PaymentState
 from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode, line_of
+from core.pools.audit import audit_pools
 from core.pools.models import Ballot, Community
 from core.providers.base import Provider
 from core.providers.moderator import Moderator
@@ -241,7 +242,7 @@ class App:
     async def audit(self) -> Audit:
         """Proves the books from one snapshot of the database."""
         async with self.database.snapshot() as connection:
-            checks = (audit_ledger, audit_generations, audit_payments)
+            checks = (audit_ledger, audit_generations, audit_payments, audit_pools)
             return Audit([finding for check_ in checks for finding in await check_(connection)], await figures(connection))
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:

@@ -19,6 +19,7 @@ from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.payouts.service import Payouts
 from core.pools.service import Pools
+from core.pools.sponsor import Sponsors
 from core.presets.service import Presets
 from core.resources.service import Resources
 from core.users.service import Users
@@ -42,6 +43,7 @@ class UnitOfWork:
         self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)
         self.pools = Pools(connection, now)
+        self.sponsors = Sponsors(connection, now)
         self.payouts = Payouts(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)

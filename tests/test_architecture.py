@@ -32,6 +32,8 @@ VERBS = {
     "reward",
     "spend",
     "vote",
+    "sponsor",
+    "refill",
     "submit",
     "claim",
     "settle",

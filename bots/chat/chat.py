@@ -18,6 +18,7 @@ import bots.chat.commands.pools
 import bots.chat.commands.presets
 import bots.chat.commands.resources
 import bots.chat.commands.spenders
+import bots.chat.commands.sponsors
 import bots.chat.commands.topup
 import bots.chat.commands.votes
 import bots.chat.commands.wallet

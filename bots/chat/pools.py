@@ -1,5 +1,6 @@
 """A pool in words, and what its refusal offers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bots.chat.errors import explain
@@ -9,7 +10,7 @@ from core.errors import Refusal
 from core.generations.models import Order
 from core.generations.spend import cheapest, purses_of
 from core.mailbox.models import Delivery
-from core.pools.models import Community, Spenders
+from core.pools.models import Community, Pledge, Spenders
 from core.pools.rules import CAPS
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
@@ -50,6 +51,8 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
         "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
         "rules": _rules(community), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
     }  # fmt: skip
+    if promised := await promises(work, community.id):
+        facts["news"] = Text("pool.promised", {"news": facts["news"], "lines": promised})
     rows = (
         tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
         (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses"), Button(Text("button.pool_who"), "pool_who")),
@@ -60,9 +63,25 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
         (
             Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),
             Button(Text("button.pool_votes"), "pool_votes"), Button(Text("button.pool_buy"), "pool_buy"),
+            Button(Text("button.pool_ways"), "pool_ways"),
         ),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
+
+
+async def promises(work: UnitOfWork, community_id: int) -> list[Text]:
+    """What people have promised to a pool: sponsors who match gifts."""
+    return [
+        Text("pool.sponsor", {"name": each.name, "percent": each.percent, "left": Amount(each.left), "most": Amount(each.most)})
+        for each in await work.sponsors.of(community_id)
+    ]
+
+
+def stops(pledges: Sequence[Pledge]) -> tuple[tuple[Button, ...], ...]:
+    """Buttons by which people end what they have promised."""
+    return tuple(
+        (Button(Text("button.pledge_end", {"name": each.name, "percent": each.percent}), f"pledge_end {each.id}"),) for each in pledges
+    )
 
 
 def _rules(community: Community) -> list[Text]:

@@ -25,6 +25,7 @@ from core.mailbox.models import outbox
 from core.payments.models import payments
 from core.payouts.models import OPEN_STATES, payouts
 from core.pools.models import community_spenders
+from core.pools.sponsor import Sponsors
 from core.presets.models import PresetState, presets
 from core.resources.models import State as ResourceState
 from core.resources.models import resources
@@ -77,6 +78,7 @@ class Leaving:
         if owed := (await Ledger(self._connection, self._now).balances([debt(user.id)]))[debt(user.id)]:
             raise InDebt(debt=owed)
         await self._end_work(user.id)
+        await Sponsors(self._connection, self._now).end_all(user.id)
         wished = await Ballots(self._connection, self._now).forget(user.id)
         mine = generations.c.user_id == user.id
         named = (await self._connection.execute(select(generations.c.blob, generations.c.source_blob).where(mine))).all()

@@ -87,5 +87,23 @@ class TooManyBallots(Refusal):
     code = "too_many_ballots"
 
 
+class BadPledge(Refusal):
+    """A pledge or refill that cannot be. Facts: `field`."""
+
+    code = "bad_pledge"
+
+
+class PledgeNotFound(NotFound):
+    """No such pledge or refill of theirs goes on."""
+
+    code = "pledge_not_found"
+
+
+class TooManyPledges(Refusal):
+    """As many sponsors, or refills, as a pool may have. Facts: `limit`."""
+
+    code = "too_many_pledges"
+
+
 NOT_PAID = (PoolEmpty, PoolCap, PoolClosed)
 """Why a pool does not pay for a wish, which can be paid otherwise."""

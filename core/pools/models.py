@@ -102,6 +102,23 @@ ballot_votes = Table(  # who agreed; a row is never changed
 )
 
 
+pledges = Table(  # who matches what others give, up to a limit
+    "pledges",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("community_id", Id, ForeignKey("communities.id"), nullable=False),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),  # the sponsor
+    Column("percent", Integer, nullable=False),
+    Column("most", BigInteger, nullable=False),  # milli-credits in all
+    Column("matched", BigInteger, nullable=False, server_default="0"),  # of them, so far
+    Column("created_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    CheckConstraint("percent > 0 AND matched >= 0 AND matched <= most", name="limit"),
+    Index("ix_pledges_community_id", "community_id"),
+    Index("ix_pledges_user_id", "user_id"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A pool's rules. Caps in milli-credits, None where there is none; `models` empty: all; `quiet` (from, to) in hours UTC.
@@ -165,6 +182,24 @@ class Ballot:
     def subject(self) -> str:
         """Its name in messages about it."""
         return f"ballot:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pledge:
+    """A sponsor's word: `percent` of what others give, until `most` (milli-credits) is reached. `user_id`, `name`: the sponsor's now."""
+
+    id: int
+    community_id: int
+    user_id: int
+    name: str
+    percent: int
+    most: int
+    matched: int
+
+    @property
+    def left(self) -> int:
+        """Milli-credits that may still be matched."""
+        return self.most - self.matched
 
 
 def pool(community_id: int) -> str:

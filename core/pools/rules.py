@@ -1,18 +1,20 @@
 """Pure decisions about pools: whether one pays, and what a rule may be."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from core.errors import Refusal
 from core.money import parse_credits
-from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, VotesNeeded
-from core.pools.models import Policy, Spenders
+from core.pools.errors import BadPledge, BadPolicy, PoolCap, PoolClosed, PoolEmpty, VotesNeeded
+from core.pools.models import Pledge, Policy, Spenders
 
 HOUR_SECONDS, DAY_HOURS = 3600, 24
 NONE = ("", "-", "none")
 MAX_VOTES = 20
 """Members whose agreement a rule may ask for at most."""
+MAX_PERCENT = 100
+"""Of a gift, what a sponsor adds at most."""
 CAPS = ("request_cap", "member_cap", "day_cap")
 
 
@@ -73,6 +75,44 @@ def read_votes(answers: Mapping[str, str], now: Policy) -> Policy:
     if not 1 <= votes <= MAX_VOTES:
         raise BadPolicy(field="votes")
     return replace(now, vote_above=above, votes=votes)
+
+
+def match(pledges: Sequence[Pledge], giver: int, amount: int, wallets: Mapping[int, int]) -> list[tuple[Pledge, int]]:
+    """What each sponsor adds to a gift of `amount`: their percentage rounded down, up to what is left of their word and of their wallet.
+
+    `wallets`: milli-credits by sponsor; who is not in it adds nothing, and nobody adds to what they give themselves.
+
+    >>> one, two = Pledge(1, 1, 7, "a", 100, 50, 30), Pledge(2, 1, 8, "b", 50, 90, 0)
+    >>> [added for _, added in match([one, two], 9, 25, {7: 100, 8: 5})], [added for _, added in match([one, two], 7, 25, {7: 100, 8: 99})]
+    ([20, 5], [12])
+    """
+    left = dict(wallets)
+    found = []
+    for pledge in pledges:
+        added = min(amount * pledge.percent // 100, pledge.left, left.get(pledge.user_id, 0))
+        if pledge.user_id != giver and added > 0:
+            left[pledge.user_id] -= added
+            found.append((pledge, added))
+    return found
+
+
+def read_pledge(answers: Mapping[str, str]) -> tuple[int, int]:
+    """A pledge as a form says it: per cent, and the most in milli-credits. Raises BadPledge."""
+    percent = answers.get("percent", "").strip().removesuffix("%")
+    if not re.fullmatch(r"\d{1,3}", percent, re.ASCII) or not 1 <= int(percent) <= MAX_PERCENT:
+        raise BadPledge(field="percent")
+    return int(percent), read_amount(answers, "most")
+
+
+def read_amount(answers: Mapping[str, str], field: str) -> int:
+    """An amount above nothing as a form says it, in milli-credits. Raises BadPledge."""
+    try:
+        amount = parse_credits(answers.get(field, ""))
+    except ValueError:
+        amount = 0
+    if amount <= 0:
+        raise BadPledge(field=field)
+    return amount
 
 
 def is_quiet(hours: tuple[int, int], now: float) -> bool:

@@ -14,7 +14,8 @@ from core.ledger.models import Leg, Posting, debt, entries, legs, wallet
 from core.ledger.service import Ledger
 from core.pools.errors import PoolExists, PoolNotFound, TooManySpenders
 from core.pools.models import MAX_NAME, Community, Policy, Spenders, communities, community_chats, community_spenders, pool
-from core.pools.rules import read_quiet
+from core.pools.rules import match, read_quiet
+from core.pools.sponsor import Sponsors
 from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
@@ -127,15 +128,31 @@ class Pools:
         row = {"community_id": community.id, "user_id": kept, "added_at": self._now}
         await self._connection.execute(insert(community_spenders).values(row))
 
-    async def contribute(self, community: Community, user: User, amount: int, key: str) -> None:
-        """Gives Credits of the wallet to the pool, for good; `key` makes it once. Raises Frozen, InDebt, InsufficientCredits."""
+    async def contribute(self, community: Community, user: User, amount: int, key: str) -> int:
+        """Gives Credits of the wallet to the pool, for good, and what its sponsors add in the same entry; `key` makes it once.
+
+        Returns what was added, in milli-credits. Raises Frozen, InDebt, InsufficientCredits.
+        """
         if user.frozen:
             raise Frozen()
         await self.lock(community.id)  # in the order in which submits lock: the community, then its account
-        ledger = Ledger(self._connection, self._now)
-        if owed := (await ledger.balances([debt(user.id)]))[debt(user.id)]:
+        name = f"contribute:{key}"
+        if (await self._connection.execute(select(entries.c.id).where(entries.c.key == name))).first() is not None:
+            return 0  # what sponsors add now may be another amount
+        sponsors, ledger = Sponsors(self._connection, self._now), Ledger(self._connection, self._now)
+        pledged = await sponsors.of(community.id, lock=True)
+        people = {user.id} | {each.user_id for each in pledged}
+        found = await ledger.lock([pool(community.id), *(of(person) for person in people for of in (wallet, debt))])
+        if owed := found[debt(user.id)]:
             raise InDebt(debt=owed)
-        await ledger.post(Posting(f"contribute:{key}", "contribute", (Leg(wallet(user.id), -amount), Leg(pool(community.id), amount))))
+        wallets = {person: found[wallet(person)] for person in people if not found[debt(person)]}
+        added = match(pledged, user.id, amount, wallets)
+        total = sum(each for _, each in added)
+        theirs = tuple(Leg(wallet(pledge.user_id), -each) for pledge, each in added)
+        given = (Leg(wallet(user.id), -amount), Leg(pool(community.id), amount + total), *theirs)
+        await ledger.post(Posting(name, "contribute", given))
+        await sponsors.matched(added)
+        return total
 
     async def top(self, community: Community, limit: int = TOP) -> list[tuple[str, int]]:
         """(name, milli-credits) of who gave most, each their own part of what was given together."""

@@ -51,3 +51,20 @@ def upgrade() -> None:
     op.add_column("communities", sa.Column("votes", sa.Integer(), server_default="0", nullable=False))
     op.add_column("payments", sa.Column("community_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True))
     op.add_column("refunds", sa.Column("pooled", sa.BigInteger(), server_default="0", nullable=False))
+    op.create_table(
+        "pledges",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("community_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("percent", sa.Integer(), nullable=False),
+        sa.Column("most", sa.BigInteger(), nullable=False),
+        sa.Column("matched", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("percent > 0 AND matched >= 0 AND matched <= most", name=op.f("ck_pledges_limit")),
+        sa.ForeignKeyConstraint(["community_id"], ["communities.id"], name=op.f("fk_pledges_community_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_pledges_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pledges")),
+    )
+    op.create_index("ix_pledges_community_id", "pledges", ["community_id"])
+    op.create_index("ix_pledges_user_id", "pledges", ["user_id"])

@@ -86,6 +86,10 @@ ACTIONS: dict[str, Rule] = {
     "paysupport": OPEN,
     "topup": Rule(),
     "buy small stripe": Rule(owner="rail_off"),  # inside Telegram only Stars
+    "pool_ways": Rule(owner="pool_not_found"),
+    "pledge": Rule(owner="pool_not_found"),
+    "pledged": Rule(owner="pool_not_found"),
+    "pledge_end 1": Rule(owner="pledge_not_found", frozen="pledge_not_found"),
     "pool_buy": Rule(owner="pool_not_found"),
     "join AAAAAAAAAA": Rule(owner="join_code_expired"),
     "again {delivered}": MINE,

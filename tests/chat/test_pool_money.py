@@ -1,4 +1,4 @@
-"""Money for pools in both chats and languages: bought straight for them."""
+"""Money for pools in both chats and languages: bought straight for them, and added by sponsors."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from bots.chat.chat import SENTENCES
 from bots.chat.rendering import render
 from bots.chat.types import Paid, Person, Place
 from core.pools.models import pool
+from core.users.models import Identity, User
 from core.words import LOCALES, Words
 from tests.chat.desk import Desk, readable, seated, sentence
 from tests.chat.test_votes import CHATS, say
@@ -27,8 +28,7 @@ async def desk(request: pytest.FixtureRequest, database_url: str, tmp_path: Path
 async def told(desk: Desk, kind: str) -> str:
     """What is said unasked, of one kind, to whoever hears it: one chat, in the right language."""
     (reply,) = (await desk.notices(kind)).values()
-    words = render(Words(SENTENCES), reply, desk.locale).text
-    return words
+    return render(Words(SENTENCES), reply, desk.locale).text
 
 
 @pytest.mark.parametrize("platform", CHATS)
@@ -71,3 +71,33 @@ async def test_credits_are_bought_straight_for_the_pool(desk: Desk, platform: st
     statement = await desk.chat.handle(desk.event("ann", action="statement"))
     readable(statement, desk.locale)
     assert "-100" in sentence(statement) and ("given to a pool" if desk.locale == "en" else "捐入点数池") in sentence(statement)
+
+
+async def user_of(desk: Desk, who: str, credits: int) -> User:
+    """Somebody of the desk's platform with so many milli-credits."""
+    identity = Identity(desk.platform, who, who, f"dm:{who}" if desk.platform == "discord" else who, desk.locale)
+    user = await desk.stage.app.run(lambda work: work.users.resolve(identity))
+    await desk.stage.app.grant(user.id, credits, f"grant:{who}:{desk.platform}")
+    return user
+
+
+@pytest.mark.parametrize("platform", CHATS)
+async def test_a_sponsor_matches_gifts_until_they_end_it(desk: Desk, platform: str) -> None:
+    desk.platform = platform  # type: ignore[assignment]  # as above
+    sponsor, _ = await user_of(desk, "ann", 100_000), await user_of(desk, "bob", 100_000)
+    await say(desk, "boss", admin=True, command="pool")
+    assert (await say(desk, "ann", action="pledge")).private, "a form"
+    assert (await say(desk, "ann", action="pledged", answers={"percent": "200", "most": "5"})).private, "no such pledge"
+    assert "25" in sentence(await say(desk, "ann", action="pledged", answers={"percent": "50", "most": "25"}))
+    given = sentence(await say(desk, "bob", action="give 10"))
+    assert "bob" in given and "5" in given and "15" in given, given
+    assert await desk.stage.balance(f"user:{sponsor.id}:wallet") == 95_000
+    ways = await say(desk, "bob", action="pool_ways")
+    assert ways.edit and ways.message is not None and "20" in sentence(ways)
+    end = ways.message.rows[1][0].action
+    assert (await say(desk, "bob", action=end)).private, "it is not theirs"
+    private = await desk.says("ann", command="pool")
+    assert private.message is not None and private.message.rows[0][0].action == end, "also where no group is"
+    assert sentence(await desk.press(end, "ann")) != sentence(await desk.press(end, "ann"))
+    assert "20" in sentence(await say(desk, "bob", action="give 5"))
+    assert await desk.stage.balance(pool(1)) == 20_000

@@ -38,6 +38,7 @@ STAYS |= {
     "refunds.by",
     "community_spenders.user_id",
     "ballot_votes.user_id",
+    "pledges.user_id",
 }
 """What ends with the user who goes, is a part of what happened, or is read as of whom they joined."""
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 
-from bots.chat.pools import card
+from bots.chat.pools import card, stops
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from core.access.rules import new_code
@@ -68,8 +68,9 @@ async def on_give(context: Context) -> Reply:
         field = Field("amount", Text("pool.ask.amount"), max_length=12)
         return Reply(form=Form("give", Text("button.give"), (field,)), private=True)
     community = await pool_here(context)
-    await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
-    return await card(context.work, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
+    added = await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
+    facts = {"name": context.user.name, "amount": Amount(amount), "added": Amount(added)}
+    return await card(context.work, community, Text("pool.given_matched" if added else "pool.given", facts))
 
 
 @action("pool_uses")
@@ -212,10 +213,10 @@ async def pool_here(context: Context) -> Community:
 async def _given(context: Context) -> Reply:
     found = await context.work.pools.given_by(context.user.id)
     if not found:
-        return Reply(Text("pool.private"), private=True)
+        return Reply(Text("pool.private"), rows=stops(await context.work.sponsors.mine(context.user.id)), private=True)
     balances = await context.work.ledger.balances([pool(community.id) for community, _ in found])
     lines = [
         Text("pool.gave", {"name": community.name, "amount": Amount(amount), "left": Amount(balances[pool(community.id)])})
         for community, amount in found
     ]
-    return Reply(Text("pool.yours", {"lines": lines}), private=True)
+    return Reply(Text("pool.yours", {"lines": lines}), rows=stops(await context.work.sponsors.mine(context.user.id)), private=True)
