@@ -18,6 +18,7 @@ from core.oversight.record import Records
 from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.payouts.service import Payouts
+from core.pools.refill import Refills
 from core.pools.service import Pools
 from core.pools.sponsor import Sponsors
 from core.presets.service import Presets
@@ -44,6 +45,7 @@ class UnitOfWork:
         self.payments = Payments(connection, now)
         self.pools = Pools(connection, now)
         self.sponsors = Sponsors(connection, now)
+        self.refills = Refills(connection, now)
         self.payouts = Payouts(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)

@@ -32,6 +32,7 @@ VERBS = {
     "reward",
     "spend",
     "vote",
+    "promise",
     "sponsor",
     "refill",
     "submit",

@@ -10,7 +10,7 @@ from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.payouts import payout_card, payout_facts
-from bots.chat.pools import asking
+from bots.chat.pools import asking, refill_news
 from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
@@ -97,6 +97,8 @@ async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
         return Reply(Text(f"retires.{body['side']}", {"model": body["model"], "date": body["date"]}))
     if delivery.kind in ("pool_ask", "pool_let"):
         return await asking(work, delivery)
+    if delivery.kind == "refill":
+        return await refill_news(work, delivery)
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)

@@ -10,12 +10,13 @@ from core.errors import Refusal
 from core.generations.models import Order
 from core.generations.spend import cheapest, purses_of
 from core.mailbox.models import Delivery
-from core.pools.models import Community, Pledge, Spenders
+from core.pools.models import Community, Pledge, Refill, Spenders
 from core.pools.rules import CAPS
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
 
 GIFTS = ("10", "50", "100")
+STOPS_IN_ROW = 3
 MAX_ACTION = 64
 """Bytes of a button's action."""
 
@@ -70,18 +71,41 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
 
 
 async def promises(work: UnitOfWork, community_id: int) -> list[Text]:
-    """What people have promised to a pool: sponsors who match gifts."""
-    return [
+    """What people have promised to a pool: sponsors who match gifts, and who refills it."""
+    matching = [
         Text("pool.sponsor", {"name": each.name, "percent": each.percent, "left": Amount(each.left), "most": Amount(each.most)})
         for each in await work.sponsors.of(community_id)
     ]
+    filling = [
+        Text("pool.refill", {
+            "name": each.name, "level": Amount(each.level), "every": Text(f"every.{each.every}"), "left": Amount(each.left),
+            "most": Amount(each.most),
+        })
+        for each in await work.refills.of(community_id)
+    ]  # fmt: skip
+    return matching + filling
 
 
-def stops(pledges: Sequence[Pledge]) -> tuple[tuple[Button, ...], ...]:
+def stops(pledges: Sequence[Pledge], refills: Sequence[Refill]) -> tuple[tuple[Button, ...], ...]:
     """Buttons by which people end what they have promised."""
-    return tuple(
-        (Button(Text("button.pledge_end", {"name": each.name, "percent": each.percent}), f"pledge_end {each.id}"),) for each in pledges
+    ends = [Button(Text("button.pledge_end", {"name": each.name, "percent": each.percent}), f"pledge_end {each.id}") for each in pledges]
+    for each in refills:
+        facts = {"name": each.name, "level": Amount(each.level), "every": Text(f"every.{each.every}")}
+        ends.append(Button(Text("button.refill_end", facts), f"refill_end {each.id}"))
+    return tuple(tuple(ends[at : at + STOPS_IN_ROW]) for at in range(0, len(ends), STOPS_IN_ROW))
+
+
+async def refill_news(work: UnitOfWork, delivery: Delivery) -> Reply:
+    """What a giver is told about their refill: that it is used up, or that the wallet did not suffice."""
+    body = delivery.body
+    facts = {
+        "name": (await work.pools.get(int(body["community"]))).name, "level": Amount(int(body["level"])),
+        "most": Amount(int(body["most"])),
+    }  # fmt: skip
+    button = (
+        Button(Text("button.topup"), "topup", style="primary") if body["what"] == "short" else Button(Text("button.balance"), "balance")
     )
+    return Reply(Text(f"refill.{body['what']}", facts), rows=((button,),))
 
 
 def _rules(community: Community) -> list[Text]:

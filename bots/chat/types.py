@@ -9,7 +9,7 @@ Platform = Literal["telegram", "discord", "email"]
 
 ADMINISTERED = frozenset({
     "imagine", "pool", "pool_rules", "pool_set", "pool_switch", "pool_strict", "pool_code", "pool_who", "pool_prompts", "pool_let",
-    "pool_drop", "pool_votes", "pool_votes_set", "agree",
+    "pool_drop", "pool_votes", "pool_votes_set", "agree", "refill", "refilled",
 })  # fmt: skip
 """Commands and actions that ask whether the person administers the group."""
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024

@@ -12,6 +12,11 @@ CHECKS: dict[str, str] = {
             JOIN legs AS parts ON parts.entry_id = entries.id AND parts.position > 1
             WHERE entries.kind = 'contribute' GROUP BY pooled.account) AS added
         ON added.account = 'pool\:' || counted.community_id WHERE counted.amount <> COALESCE(added.amount, 0) LIMIT 20""",
+    "refills gave what they count": r"""SELECT counted.community_id FROM
+        (SELECT community_id, SUM(given) AS amount FROM refills GROUP BY community_id) AS counted
+        LEFT JOIN (SELECT legs.account, SUM(legs.amount) AS amount FROM entries JOIN legs ON legs.entry_id = entries.id AND legs.amount > 0
+            WHERE entries.kind = 'allowance' GROUP BY legs.account) AS added
+        ON added.account = 'pool\:' || counted.community_id WHERE counted.amount <> COALESCE(added.amount, 0) LIMIT 20""",
 }
 
 

@@ -99,6 +99,12 @@ class PledgeNotFound(NotFound):
     code = "pledge_not_found"
 
 
+class AdminsOrSponsors(Forbidden):
+    """Only whoever administers the group, or is a sponsor of its pool."""
+
+    code = "admins_or_sponsors"
+
+
 class TooManyPledges(Refusal):
     """As many sponsors, or refills, as a pool may have. Facts: `limit`."""
 

@@ -119,6 +119,35 @@ pledges = Table(  # who matches what others give, up to a limit
 )
 
 
+class Every(StrEnum):
+    """How often a pool is refilled, by periods in UTC."""
+
+    DAY = "day"
+    WEEK = "week"  # from Monday on
+    MONTH = "month"
+
+
+refills = Table(  # who refills a pool from their wallet, once a period, up to a limit
+    "refills",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("community_id", Id, ForeignKey("communities.id"), nullable=False),
+    Column("user_id", Id, ForeignKey("users.id"), nullable=False),  # the giver
+    Column("level", BigInteger, nullable=False),  # milli-credits that the pool has then
+    Column("every", String(8), nullable=False),
+    Column("most", BigInteger, nullable=False),  # in all
+    Column("given", BigInteger, nullable=False, server_default="0"),  # of them, so far
+    Column("due_at", Moment, nullable=False),
+    Column("short_at", Moment),  # when the giver was told that their wallet does not suffice; NULL once it did again
+    Column("created_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    CheckConstraint("level > 0 AND given >= 0 AND given <= most", name="limit"),
+    Index("ix_refills_community_id", "community_id"),
+    Index("ix_refills_user_id", "user_id"),
+    Index("ix_refills_due", "due_at", postgresql_where=text("ended_at IS NULL"), sqlite_where=text("ended_at IS NULL")),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A pool's rules. Caps in milli-credits, None where there is none; `models` empty: all; `quiet` (from, to) in hours UTC.
@@ -200,6 +229,26 @@ class Pledge:
     def left(self) -> int:
         """Milli-credits that may still be matched."""
         return self.most - self.matched
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """A giver's word: the pool has `level` at the beginning of every period, until they gave `most`; milli-credits, microseconds."""
+
+    id: int
+    community_id: int
+    user_id: int
+    name: str
+    level: int
+    every: Every
+    most: int
+    given: int
+    short_at: int | None
+
+    @property
+    def left(self) -> int:
+        """Milli-credits that may still be given."""
+        return self.most - self.given
 
 
 def pool(community_id: int) -> str:

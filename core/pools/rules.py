@@ -3,13 +3,14 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from core.errors import Refusal
 from core.money import parse_credits
 from core.pools.errors import BadPledge, BadPolicy, PoolCap, PoolClosed, PoolEmpty, VotesNeeded
-from core.pools.models import Pledge, Policy, Spenders
+from core.pools.models import Every, Pledge, Policy, Refill, Spenders
 
-HOUR_SECONDS, DAY_HOURS = 3600, 24
+HOUR_SECONDS, DAY_HOURS, SECOND = 3600, 24, 1_000_000
 NONE = ("", "-", "none")
 MAX_VOTES = 20
 """Members whose agreement a rule may ask for at most."""
@@ -113,6 +114,41 @@ def read_amount(answers: Mapping[str, str], field: str) -> int:
     if amount <= 0:
         raise BadPledge(field=field)
     return amount
+
+
+def refill(found: Refill, balance: int, purse: int) -> int | None:
+    """Milli-credits that a refill gives now: what the pool lacks, or what is left of the word; None: the wallet has less, so nothing moves.
+
+    >>> word = Refill(1, 1, 7, "a", 50, Every.DAY, 90, 60, None)
+    >>> refill(word, 10, 99), refill(word, 45, 99), refill(word, 60, 0), refill(word, 10, 9)
+    (30, 5, 0, None)
+    """
+    amount = max(0, min(found.level - balance, found.left))
+    return amount if amount <= purse else None
+
+
+def period(every: Every, now: int) -> tuple[str, int]:
+    """The name of the period (UTC) in which `now` is, and when the next begins; microseconds.
+
+    >>> [(name, datetime.fromtimestamp(at / 10**6, UTC).day) for name, at in (period(each, 1_798_675_200_000_000) for each in Every)]
+    [('2026-12-31', 1), ('2026-W53', 4), ('2026-12', 1)]
+    """
+    today = datetime.fromtimestamp(now // SECOND, UTC).replace(hour=0, minute=0, second=0)
+    if every is Every.DAY:
+        name, following = f"{today:%Y-%m-%d}", today + timedelta(days=1)
+    elif every is Every.WEEK:
+        name, following = f"{today:%G-W%V}", today + timedelta(days=7 - today.weekday())
+    else:
+        name, following = f"{today:%Y-%m}", (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return name, int(following.timestamp()) * SECOND
+
+
+def read_refill(answers: Mapping[str, str]) -> tuple[int, Every, int]:
+    """A refill as a form says it: the level, how often, and the most in all, in milli-credits. Raises BadPledge."""
+    every = answers.get("every", "")
+    if every not in list(Every):
+        raise BadPledge(field="every")
+    return read_amount(answers, "level"), Every(every), read_amount(answers, "most")
 
 
 def is_quiet(hours: tuple[int, int], now: float) -> bool:

@@ -20,8 +20,8 @@ from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
-GIVING = ("contribute", "topup", "refund", "refund_failed", "chargeback", "chargeback_won")
-"""Kinds of entries by which people give to pools, by hand or by a payment, which may be taken back."""
+GIVING = ("contribute", "allowance", "topup", "refund", "refund_failed", "chargeback", "chargeback_won")
+"""Kinds of entries by which people give to pools: by hand, by a refill, or by a payment, which may be taken back."""
 MAX_LISTED = 500
 """Members that a list of spenders has at most: it is read whole with each wish."""
 

@@ -68,3 +68,25 @@ def upgrade() -> None:
     )
     op.create_index("ix_pledges_community_id", "pledges", ["community_id"])
     op.create_index("ix_pledges_user_id", "pledges", ["user_id"])
+    op.create_table(
+        "refills",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("community_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("level", sa.BigInteger(), nullable=False),
+        sa.Column("every", sa.String(length=8), nullable=False),
+        sa.Column("most", sa.BigInteger(), nullable=False),
+        sa.Column("given", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("short_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("level > 0 AND given >= 0 AND given <= most", name=op.f("ck_refills_limit")),
+        sa.ForeignKeyConstraint(["community_id"], ["communities.id"], name=op.f("fk_refills_community_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_refills_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refills")),
+    )
+    ongoing = sa.text("ended_at IS NULL")
+    op.create_index("ix_refills_community_id", "refills", ["community_id"])
+    op.create_index("ix_refills_due", "refills", ["due_at"], postgresql_where=ongoing, sqlite_where=ongoing)
+    op.create_index("ix_refills_user_id", "refills", ["user_id"])

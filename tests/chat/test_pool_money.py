@@ -1,4 +1,4 @@
-"""Money for pools in both chats and languages: bought straight for them, and added by sponsors."""
+"""Money for pools in both chats and languages: bought straight for them, added by sponsors, and by refills."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +12,7 @@ from bots.chat.types import Paid, Person, Place
 from core.pools.models import pool
 from core.users.models import Identity, User
 from core.words import LOCALES, Words
+from core.worker import Worker
 from tests.chat.desk import Desk, readable, seated, sentence
 from tests.chat.test_votes import CHATS, say
 from tests.payments.till import paid, till
@@ -101,3 +102,38 @@ async def test_a_sponsor_matches_gifts_until_they_end_it(desk: Desk, platform: s
     assert sentence(await desk.press(end, "ann")) != sentence(await desk.press(end, "ann"))
     assert "20" in sentence(await say(desk, "bob", action="give 5"))
     assert await desk.stage.balance(pool(1)) == 20_000
+
+
+@pytest.mark.parametrize("platform", CHATS)
+async def test_admins_and_sponsors_refill_and_are_told_when_they_cannot(desk: Desk, platform: str) -> None:
+    """The worker gives at once and says on the card what goes on; the giver ends it in private too."""
+    desk.platform = platform  # type: ignore[assignment]  # as above
+    boss, _ = await user_of(desk, "boss", 30_000), await user_of(desk, "ann", 30_000)
+    await say(desk, "boss", admin=True, command="pool")
+    words = {"level": "20", "every": "week", "most": "500"}
+    for said in ({"action": "refill"}, {"action": "refilled", "answers": words}):
+        assert (await say(desk, "ann", **said)).private, "neither an admin nor a sponsor"
+    assert (await say(desk, "boss", admin=True, action="refilled", answers=words | {"every": "year"})).private, "no such refill"
+    shown = sentence(await say(desk, "boss", admin=True, action="refilled", answers=words))
+    assert "20" in shown and "500" in shown
+    worker = Worker(desk.stage.app, 1)
+    await worker.sweep()
+    assert await desk.stage.balance(pool(1)) == 20_000
+    await say(desk, "ann", action="pledged", answers={"percent": "100", "most": "5"})
+    assert (await say(desk, "ann", action="refill")).private, "a sponsor is asked"
+    shown = sentence(await say(desk, "ann", action="refilled", answers=words | {"level": "100", "every": "day"}))
+    assert "480" in shown and "100" in shown
+    await worker.sweep()
+    assert await desk.stage.balance(pool(1)) == 20_000, "her wallet has less than the 80 that are missing"
+    assert "100" in await told(desk, "refill")
+    ways = await say(desk, "boss", action="pool_ways")
+    assert ways.message is not None
+    _, two, _ = (key.action for row in ways.message.rows[1:] for key in row)
+    assert two == "refill_end 1"
+    assert (await say(desk, "ann", action=two)).private, "it is not hers"
+    private = await desk.says("boss", command="pool")
+    assert private.message is not None and [key.action for row in private.message.rows for key in row] == [two]
+    assert sentence(await desk.press(two, "boss")) != sentence(await desk.press(two, "boss"))
+    async with desk.stage.app.read() as work:
+        assert [each.user_id for each in await work.refills.of(1)] != [boss.id]
+    assert "500" in sentence(await say(desk, "boss", action="pool"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bots.chat.ballots import WHYS
 from bots.chat.chat import SENTENCES
 from bots.chat.commands.wallet import MOVEMENTS
 from bots.chat.grammar import parse, wish_of
@@ -16,6 +17,7 @@ from core.generations.models import State as GenerationState
 from core.payments.models import CURRENCIES
 from core.payments.models import State as PaymentState
 from core.payments.receive import NEWS
+from core.pools.models import BallotState, Every
 from core.providers.base import Fault
 from core.resources.models import HealthState, Scope
 from core.resources.models import State as ResourceState
@@ -40,6 +42,10 @@ def _codes() -> set[str]:
     found |= {f"payment.state.{each}" for each in PaymentState} | {f"payment.{each}" for each in PaymentState}
     found |= {f"rail.{each}" for each in CURRENCIES} | {f"movement.{each}" for each in MOVEMENTS | {"other"}}
     found |= {f"payment_news.{each}" for each in NEWS} | {f"payment_news.{each}.pool" for each in POOLED} | {"payment.paid_pool"}
+    found |= {f"ballot.{each}" for each in BallotState} | {f"ballot.state.{each}" for each in BallotState}
+    found |= {f"ballot.why.{each}" for each in (*WHYS, "other")} | {f"every.{each}" for each in Every} | {"refill.short", "refill.over"}
+    found |= {f"error.may_not_vote.{each}" for each in ("own", "twice", "admins", "list")}
+    found |= {f"pledge.ask.{each}" for each in ("percent", "most", "level", "every")}
     found |= LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
     kinds = [AetherflowError]
     while kinds:

@@ -10,8 +10,8 @@ from sqlalchemy import update
 from core.ledger.models import wallet
 from core.pools.errors import BadPledge, PledgeNotFound, TooManyPledges
 from core.pools.models import Community, pledges, pool
+from core.pools.promise import MAX_PROMISES
 from core.pools.rules import read_pledge
-from core.pools.sponsor import MAX_PLEDGES
 from core.users.models import User, users
 from tests.pools.test_pools import founded
 from tests.stage import Stage, breaches, staged
@@ -24,7 +24,7 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 async def pledge(stage: Stage, community: Community, user: User, percent: int, most: int) -> None:
-    await stage.app.run(lambda work: work.sponsors.pledge(community.id, user, percent, most))
+    await stage.app.run(lambda work: work.sponsors.begin(community.id, user, percent=percent, most=most))
 
 
 async def give(stage: Stage, community: Community, user: User, amount: int, key: str) -> int:
@@ -86,7 +86,7 @@ async def test_who_sponsors_and_until_when(stage: Stage) -> None:
     with pytest.raises(PledgeNotFound):
         await app.run(lambda work: work.sponsors.end(first.id, new.id))
     assert await give(stage, community, giver, 1_000, "d") == 0
-    crowd = [await stage.person(f"c{number}", 1_000) for number in range(MAX_PLEDGES + 1)]
+    crowd = [await stage.person(f"c{number}", 1_000) for number in range(MAX_PROMISES + 1)]
     answers = await asyncio.gather(*(pledge(stage, community, user, 100, 1_000) for user in crowd), return_exceptions=True)
     assert [type(each) for each in answers if each] == [TooManyPledges]
     await app.run(lambda work: work.users.freeze(crowd[0].id, frozen=True))

@@ -210,13 +210,18 @@ async def pool_here(context: Context) -> Community:
     return found
 
 
+async def _mine(context: Context) -> tuple[tuple[Button, ...], ...]:
+    """Buttons by which the presser ends what they have promised, to whatever pools."""
+    return stops(await context.work.sponsors.mine(context.user.id), await context.work.refills.mine(context.user.id))
+
+
 async def _given(context: Context) -> Reply:
     found = await context.work.pools.given_by(context.user.id)
     if not found:
-        return Reply(Text("pool.private"), rows=stops(await context.work.sponsors.mine(context.user.id)), private=True)
+        return Reply(Text("pool.private"), rows=await _mine(context), private=True)
     balances = await context.work.ledger.balances([pool(community.id) for community, _ in found])
     lines = [
         Text("pool.gave", {"name": community.name, "amount": Amount(amount), "left": Amount(balances[pool(community.id)])})
         for community, amount in found
     ]
-    return Reply(Text("pool.yours", {"lines": lines}), rows=stops(await context.work.sponsors.mine(context.user.id)), private=True)
+    return Reply(Text("pool.yours", {"lines": lines}), rows=await _mine(context), private=True)

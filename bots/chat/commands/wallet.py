@@ -15,7 +15,7 @@ PAGE = 8
 """Lines of one page."""
 MOVEMENTS = frozenset(
     {"hold", "capture", "release", "expire", "topup", "grant", "refund", "refund_failed", "chargeback", "chargeback_won"}
-    | {"debt", "joined", "verdict", "goodwill", "contribute", "from_pool"}
+    | {"debt", "joined", "verdict", "goodwill", "contribute", "from_pool", "allowance"}
 )
 """Kinds of entries that have words of their own."""
 
