@@ -29,6 +29,8 @@ from core.users.models import users
 MAX_OPEN = 3
 """Wishes of one member that wait for agreement in one community."""
 LAPSE_BATCH = 200
+COLUMNS = frozenset({"key", "user_id", "wish", "price", "address", "community_id", "event", "token_id", "audience", "agreed"})
+"""What of an order is in columns of its ballot, or does not outlive its event."""
 CHANGED = "changed"
 """Why an agreed wish is refused that would not be taken, or not at its price, if it was asked for now."""
 
@@ -185,18 +187,20 @@ def prompt_of(ballot: Ballot) -> tuple[str, str]:
 
 
 def _dump(order: Order) -> str:
-    kept = {"wish": asdict(order.wish), "by_admin": order.by_admin, "audience": asdict(order.audience)}
-    return json.dumps(kept, ensure_ascii=False)
+    """A wish, for whom it is, and who asks as the rules know them: all of an order that has no column."""
+    asker = {name: getattr(order, name) for name in Order.__dataclass_fields__ if name not in COLUMNS}
+    kept = {"wish": asdict(order.wish), "audience": asdict(order.audience), "asker": asker}
+    return json.dumps(kept, ensure_ascii=False, default=sorted)
 
 
 def _load(ballot: Ballot) -> Order:
     """The order of an open ballot, as agreed to."""
     kept = json.loads(ballot.wish)
     wish = Wish(**kept["wish"] | {"parameters": Parameters(**kept["wish"]["parameters"])})
+    audience = Audience(**kept["audience"])
     return Order(
-        ballot.key, ballot.user_id, wish, ballot.price, ballot.address, ballot.community_id, kept["by_admin"], agreed=True,
-        audience=Audience(**kept["audience"]),
-    )  # fmt: skip
+        ballot.key, ballot.user_id, wish, ballot.price, ballot.address, ballot.community_id, agreed=True, audience=audience, **kept["asker"]
+    )
 
 
 def _read(row: Any) -> Ballot:

@@ -37,6 +37,7 @@ class Promises(Generic[Kind]):
         """Somebody promises; an earlier word of theirs ends. Raises Frozen, TooManyPledges."""
         if user.frozen:
             raise Frozen()
+        await self._connection.execute(select(users.c.id).where(users.c.id == user.id).with_for_update())  # before it, as submits do
         await self._lock(community_id)
         going_on = await self.of(community_id)
         if sum(each.user_id != user.id for each in going_on) >= MAX_PROMISES:
