@@ -70,7 +70,7 @@ STATUS: dict[type[AetherflowError], int] = {
 """The nearest class of an error decides."""
 
 MEDIA_TYPE = "application/problem+json"
-AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left", "most"})
+AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left", "most", "above"})
 """Facts in milli-credits; people read Credits."""
 MOMENTS = frozenset({"until"})
 """Facts in microseconds since 1970."""

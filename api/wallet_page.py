@@ -223,7 +223,7 @@ def _statement(request: Request, found: Wallet) -> str:
 
 
 def _what(request: Request, line: Line) -> str:
-    code = f"wallet_page.movement.{line.kind}"
+    code = f"wallet_page.movement.{line.movement}"
     return say(request, Text(code)) if say(request, Text(code)) != code else line.kind
 
 

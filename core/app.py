@@ -30,6 +30,8 @@ from core.payments.models import State as PaymentState
 from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode, line_of
+from core.pools.audit import audit_pools
+from core.pools.models import Asker, Ballot, Community
 from core.providers.base import Provider
 from core.providers.moderator import Moderator
 from core.resources.errors import KeyOfAnother, NotAKey
@@ -97,6 +99,10 @@ class App:
         self.moderation = load_moderation(settings.moderation_file)
         self.rails = rails
         self.moderator = moderator
+        self._limits = {
+            "minutes": settings.generation_minutes, "queued_per_user": settings.queued_per_user,
+            "strikes_per_user": settings.strikes_per_user,
+        }  # fmt: skip
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._settle_rules = SettleRules(
@@ -151,6 +157,12 @@ class App:
     async def submit(self, order: Order) -> Submitted:
         """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""
         return await self._submits(order)
+
+    async def vote(self, ballot_id: int, user_id: int, place: Community, asker: Asker) -> Ballot:
+        """Somebody agrees to a wish, which is submitted when as many do as are needed. Raises what Ballots.vote does."""
+        ballot = await self.run(lambda work: work.ballots.vote(ballot_id, user_id, place, asker, price=self.price, **self._limits))
+        await self.hints.wake(GENERATIONS, OUTBOX)
+        return ballot
 
     async def settle(self, settlement: Settlement) -> bool:
         """Settles a lease, together with whatever is settled at the same time; whether it won."""
@@ -231,17 +243,11 @@ class App:
     async def audit(self) -> Audit:
         """Proves the books from one snapshot of the database."""
         async with self.database.snapshot() as connection:
-            checks = (audit_ledger, audit_generations, audit_payments)
+            checks = (audit_ledger, audit_generations, audit_payments, audit_pools)
             return Audit([finding for check_ in checks for finding in await check_(connection)], await figures(connection))
 
     async def _submit(self, orders: Sequence[Order]) -> Sequence[Submitted | Refusal]:
-        settings = self.settings
-        answers = await self.database.run(
-            lambda connection: submit_many(
-                connection, orders, now=now(), minutes=settings.generation_minutes, queued_per_user=settings.queued_per_user,
-                strikes_per_user=settings.strikes_per_user,
-            )
-        )  # fmt: skip
+        answers = await self.database.run(lambda connection: submit_many(connection, orders, now=now(), **self._limits))
         await self.hints.wake(GENERATIONS)
         return answers
 

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     presets_per_author: int = Field(20, ge=1, le=10_000)
     verdict_confirm_above: int = Field(20, ge=0, le=1_000_000)
     dispute_hours: int = Field(24, ge=1, le=24 * 365)
+    vote_hours: int = Field(24, ge=1, le=24 * 30)
     rejected_disputes: int = Field(3, ge=0, le=1000)
     earnings_hold_hours: int = Field(72, ge=0, le=24 * 365)
 

@@ -6,6 +6,7 @@ from core.access.service import Access
 from core.acts.service import Acts
 from core.disputes.service import Disputes
 from core.generations.service import Generations
+from core.generations.vote import Ballots
 from core.idempotency.service import Idempotency
 from core.joining.service import Joining
 from core.leaving.service import Leaving
@@ -17,7 +18,9 @@ from core.oversight.record import Records
 from core.oversight.service import Oversight
 from core.payments.service import Payments
 from core.payouts.service import Payouts
+from core.pools.refill import Refills
 from core.pools.service import Pools
+from core.pools.sponsor import Sponsors
 from core.presets.service import Presets
 from core.resources.service import Resources
 from core.users.service import Users
@@ -37,9 +40,12 @@ class UnitOfWork:
         self.resources = Resources(connection, now)
         self.idempotency = Idempotency(connection, now)
         self.generations = Generations(connection, now)
+        self.ballots = Ballots(connection, now)
         self.disputes = Disputes(connection, now)
         self.payments = Payments(connection, now)
         self.pools = Pools(connection, now)
+        self.sponsors = Sponsors(connection, now)
+        self.refills = Refills(connection, now)
         self.payouts = Payouts(connection, now)
         self.presets = Presets(connection, now)
         self.oversight = Oversight(connection, now)

@@ -33,6 +33,7 @@ from core.moderation import Verdict
 from core.oversight.alert import EVERY
 from core.oversight.retire import announce
 from core.payments.service import collect_debts
+from core.pools.refill import REFILL_BATCH
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State
 from core.unit_of_work import UnitOfWork
@@ -225,6 +226,10 @@ class Worker:
             await app.hints.wake(OUTBOX, ENDED)
         while await app.database.run(lambda connection: release_earnings(connection, app.now())) == RELEASE_BATCH:
             pass
+        while await app.run(lambda work: work.refills.do()) == REFILL_BATCH:
+            pass
+        if await app.run(lambda work: work.ballots.lapse()):
+            await app.hints.wake(OUTBOX)
         await app.database.run(lambda connection: collect_joined(connection, app.now()))
         await app.database.run(lambda connection: collect_debts(connection, app.now()))
         while await app.database.run(lambda connection: seal(connection, app.now())) == BATCH:

@@ -8,7 +8,10 @@ import pytest
 from core.config import Settings
 from core.disputes.rules import compensation, refund, refund_part
 from core.generations.rules import split_price
-from core.ledger.models import FEES, INSURANCE, Leg, Posting, earnings, pending, wallet
+from core.ledger.models import BAD_DEBT, FEES, INSURANCE, Leg, Posting, debt, earnings, pending, wallet
+from core.payments.models import external
+from core.payments.rules import Purse, crediting, pooling, unpooling
+from core.pools.models import pool
 
 PAGE = (Path(__file__).parents[1] / "docs" / "money.md").read_text(encoding="utf-8")
 CREATOR, MINER, AUTHOR = 1, 2, 3
@@ -43,6 +46,29 @@ def test_splits(row: list[str]) -> None:
     settings = Settings()
     legs = dict(split_price(price, MINER, settings.miner_percent, author, settings.royalty_percent))
     assert [legs.get(pending(MINER), 0), legs.get(pending(AUTHOR), 0), legs[FEES]] == [number(cell) for cell in row[2:]]
+
+
+def test_credits_bought_for_a_pool() -> None:
+    """Each step of the table follows from the one before it."""
+    (*rows,) = ([number(cell) for cell in row[1:]] for row in table("Credits bought for a pool"))
+    steps = [row[0] for row in table("Credits bought for a pool")]
+    assert steps == ["before", "bought for the pool", "the pool has paid for 20 pictures", "charged back", "the chargeback is won"]
+    accounts = (pool(1), wallet(CREATOR), debt(CREATOR), BAD_DEBT, external("stripe"))
+    now = dict(zip(accounts, rows[0], strict=True))
+    taken = 0
+    for step, expected in zip(steps[1:], rows[1:], strict=True):
+        purse = Purse(now[wallet(CREATOR)], 0, now[debt(CREATOR)], now[pool(1)])
+        if step.startswith("bought"):
+            legs = pooling(CREATOR, 1, "stripe", 100_000)
+        elif step.startswith("the pool"):
+            legs = (Leg(pool(1), -20 * 4_500),)
+        elif step == "charged back":
+            legs, taken = unpooling(CREATOR, 1, "stripe", 100_000, purse)
+        else:
+            legs = pooling(CREATOR, 1, "stripe", taken) + crediting(CREATOR, "stripe", 100_000 - taken, purse)
+        for leg in legs:
+            now[leg.account] = now.get(leg.account, 0) + leg.amount
+        assert [now[account] for account in accounts] == expected, step
 
 
 def verdict(name: str) -> dict[str, int]:

@@ -21,10 +21,13 @@ import bots.chat.commands.presets
 import bots.chat.commands.rescue
 import bots.chat.commands.resources
 import bots.chat.commands.spenders
+import bots.chat.commands.sponsors
 import bots.chat.commands.topup
+import bots.chat.commands.votes
 import bots.chat.commands.wallet
 import bots.chat.commands.watch  # noqa: F401  # importing declares their commands
 from bots.chat import forms
+from bots.chat.ballots import put_to_vote
 from bots.chat.errors import explain
 from bots.chat.membership import asks, carried, settled
 from bots.chat.moves import follow
@@ -46,7 +49,7 @@ from core.moderation import ForbiddenPrompt
 from core.payments.errors import NotPayable
 from core.payments.rails.base import RailEvent, Said
 from core.payments.rails.stars import charge_id
-from core.pools.errors import NOT_PAID
+from core.pools.errors import NOT_PAID, VotesNeeded
 from core.resources.models import State
 from core.unit_of_work import UnitOfWork
 from core.users.errors import Frozen
@@ -141,6 +144,8 @@ class Chat:
             submitted = await self.app.submit(order)
         except NOT_PAID as error:
             return await self._record(event, user, await declined(self.app, order, error))
+        except VotesNeeded as error:
+            return await self._ask_members(event, order, user, error)
         if order.event is None:  # it is said elsewhere, by delivery
             return await self._record(event, user, Reply(Text("wish.elsewhere", {"id": submitted.generation.id}), private=True, toast=True))
         if submitted.outbox is None:
@@ -148,6 +153,15 @@ class Chat:
         async with self.app.read() as work:
             reply = await status(work, submitted.generation)
         return Answer(render(self.words, reply, user.locale), outbox=submitted.outbox)
+
+    async def _ask_members(self, event: Event, order: Order, user: User, needed: VotesNeeded) -> Answer:
+        async def ask(work: UnitOfWork) -> Answer:
+            if not await work.mailbox.first(event.platform, event.id, event.place.chat):
+                return Answer()
+            reply = await put_to_vote(work, order, needed, self.app.settings.vote_hours)
+            return await self._write(work.mailbox, work.now, event, user.locale, reply)
+
+        return await self.app.run(ask)
 
     async def _record(self, event: Event, user: User, reply: Reply | None, strikes: int = 0, pictures: tuple[Picture, ...] = ()) -> Answer:
         """Marks the event as handled and writes its answer, when there was nothing else to write but strikes."""

@@ -8,7 +8,7 @@ import structlog
 from PIL import Image
 
 from bots.chat.moves import follow
-from bots.chat.notices import EDIT_EVERY, Wording, word
+from bots.chat.notices import Wording, word
 from bots.chat.pace import PACES, Throttle
 from bots.chat.rendering import load, pictures_of, render
 from bots.chat.types import Message, Picture, Sender, SendFailed
@@ -110,7 +110,7 @@ class Delivery:
             await sender.edit(row.address.chat, str(row.message), message)
         elif not row.live:
             sent = await sender.send(row.address.chat, message, str(row.id))
-        edit_at = self._app.now() + EDIT_EVERY if wording.live else None
+        edit_at = self._app.now() + wording.edit_in if wording.live else None
 
         async def write(work: UnitOfWork) -> tuple[int, str] | None:
             await work.mailbox.delivered(row.id, sent, edit_at)

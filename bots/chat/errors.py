@@ -11,12 +11,19 @@ from core.errors import AetherflowError
 from core.moderation import Level
 from core.words import Amount, Text
 
-_AMOUNTS = frozenset({"needed", "available", "debt", "left", "most"})
+_AMOUNTS = frozenset({"needed", "available", "debt", "left", "most", "above"})
 _LIMITS = frozenset({"grant_too_large", "payout_needs_second"})
 """Codes whose limit is an amount."""
 
-_PARTS = {"bad_prompt": "problem", "bad_preset": "problem", "pool_cap": "cap", "pool_closed": "why"}
+_PARTS = {"bad_prompt": "problem", "bad_preset": "problem", "pool_cap": "cap", "pool_closed": "why", "may_not_vote": "why"}
 """Codes that are worded by what is wrong, and the fact that says it."""
+
+_NAMED = {
+    "bad_limit": ("field", "field"), "not_allowed_now": ("state", "resource.state"), "not_waiting": ("state", "state"),
+    "not_delivered": ("state", "state"), "not_payable": ("state", "payment.state"), "ballot_over": ("state", "ballot.state"),
+    "bad_policy": ("field", "pool.ask"), "bad_pledge": ("field", "pledge.ask"),
+}  # fmt: skip
+"""Codes of which one fact has words of its own, and where these are."""
 
 
 def _of_parameter(facts: Mapping[str, Any]) -> str:
@@ -35,24 +42,17 @@ def explain(error: AetherflowError) -> Reply:
     code = f"error.{error.code}"
     if (part := _PARTS.get(error.code)) is not None:
         code += f".{error.facts[part]}"
+    if (named := _NAMED.get(error.code)) is not None:
+        fact, prefix = named
+        facts[fact] = Text(f"{prefix}.{error.facts[fact]}")
     if error.code == "bad_parameter":
         code += _of_parameter(error.facts)
-    if error.code == "bad_limit":
-        facts["field"] = Text(f"field.{error.facts['field']}")
-    if error.code == "not_allowed_now":
-        facts["state"] = Text(f"resource.state.{error.facts['state']}")
-    if error.code in ("not_waiting", "not_delivered"):
-        facts["state"] = Text(f"state.{error.facts['state']}")
     if error.code == "forbidden_prompt" and error.facts["level"] != Level.ALWAYS:
         code += f".{error.facts['level']}"
     if error.code == "too_many_strikes":
         facts["until"] = f"{datetime.fromtimestamp(error.facts['until'] / SECOND, UTC):%Y-%m-%d %H:%M} UTC"
     if error.code == "rail_off":
         facts["open"] = [Text(f"rail.{each}") for each in error.facts["open"]]
-    if error.code == "not_payable":
-        facts["state"] = Text(f"payment.state.{error.facts['state']}")
-    if error.code == "bad_policy":
-        facts["field"] = Text(f"pool.ask.{error.facts['field']}")
     if error.code in ("pool_empty", "pool_cap", "pool_closed"):
         own = Button(Text("button.pay_me"), f"pay_me {error.facts['order']}", style="primary")
         asking = "button.pool_ask" if error.code == "pool_empty" else "button.ask_in" if error.facts.get("why") == "list" else None

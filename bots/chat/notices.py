@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bots.chat.alarms import alarm
+from bots.chat.ballots import EDIT_BALLOT, ballot_status
 from bots.chat.digest import digest
 from bots.chat.disputes import bundle, opened, told
 from bots.chat.letters import letter
 from bots.chat.payments import OPEN, link_status, news
 from bots.chat.payouts import payout_card, payout_facts
-from bots.chat.pools import asking
+from bots.chat.pools import asking, refill_news
 from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
@@ -17,6 +18,7 @@ from core.generations.models import Generation, State
 from core.ledger.models import wallet
 from core.mailbox.models import Delivery
 from core.money import CREDIT, format_dollars
+from core.pools.models import BallotState
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
 
@@ -31,12 +33,13 @@ ENDED = frozenset({State.DELIVERED, State.FAILED, State.CANCELLED, State.DISPUTE
 @dataclass(frozen=True, slots=True)
 class Wording:
     """A row in words: `reply` None means that there is nothing to say (any more). `live`: it will be edited again. `clears`: the message
-    that followed the subject is removed once this one has arrived."""
+    that followed the subject is removed once this one has arrived. `edit_in`: microseconds until then, if nothing changes before."""
 
     reply: Reply | None
     locale: str
     live: bool = False
     clears: bool = False
+    edit_in: int = EDIT_EVERY
 
 
 async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
@@ -58,6 +61,11 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
     if delivery.kind in ("banned", "unbanned"):
         user = await work.users.get(int(delivery.body["user"]))
         return Wording(Reply(Text(f"notice.{delivery.kind}", {"reason": delivery.body["reason"]})), user.locale)
+    if delivery.kind == "ballot":
+        ballot = await work.ballots.get(int(delivery.body["ballot"]))
+        asker = await work.users.get(ballot.user_id)
+        reply = await ballot_status(work, ballot, asker.name)
+        return Wording(reply, asker.locale, live=ballot.state is BallotState.OPEN, edit_in=EDIT_BALLOT)
     if delivery.kind == "joined":
         kept = await work.users.get(int(delivery.body["user"]))
         known = await work.users.identities(kept.id)
@@ -89,6 +97,8 @@ async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
         return Reply(Text(f"retires.{body['side']}", {"model": body["model"], "date": body["date"]}))
     if delivery.kind in ("pool_ask", "pool_let"):
         return await asking(work, delivery)
+    if delivery.kind == "refill":
+        return await refill_news(work, delivery)
     if delivery.kind == "preset_report":
         name = str(body["preset"])
         rows = ((Button(Text("button.preset"), f"preset {name}"), Button(Text("button.freeze_preset"), f"freeze_preset {name}")),)

@@ -7,6 +7,8 @@ from core.payments.models import Payment, State
 from core.words import Amount, Text
 
 OPEN = frozenset({State.CREATED, State.PENDING})
+POOLED = ("paid", "refunded", "refund_failed", "charged_back", "restored")
+"""News that are told otherwise of a payment for a pool."""
 MAX_LINK = 512
 """Characters of a button's address: the smaller of the platforms' limits; a rail's signed addresses are longer."""
 
@@ -20,7 +22,8 @@ def link_status(payment: Payment, public_url: str) -> Reply:
         rows = ((Button(Text("button.pay", {"price": format_price(payment.amount, payment.currency)}), url=url),),)
     if payment.state in (State.FAILED, State.EXPIRED):
         rows = ((Button(Text("button.topup"), "topup", style="primary"),),)
-    return Reply(Text(f"payment.{payment.state}", facts_of(payment)), rows=rows, private=True, subject=payment.subject)
+    code = "payment.paid_pool" if payment.state is State.PAID and payment.community_id is not None else f"payment.{payment.state}"
+    return Reply(Text(code, facts_of(payment)), rows=rows, private=True, subject=payment.subject)
 
 
 def news(payment: Payment, delivery: Delivery, wallet: int) -> Reply:
@@ -33,7 +36,8 @@ def news(payment: Payment, delivery: Delivery, wallet: int) -> Reply:
     what = str(delivery.body["what"])
     action = {"paid": Button(Text("button.balance"), "balance"), "failed": Button(Text("button.topup"), "topup", style="primary")}
     button = action.get(what, Button(Text("button.paysupport"), "paysupport"))
-    return Reply(Text(f"payment_news.{what}", facts), rows=((button,),))
+    pooled = ".pool" if payment.community_id is not None and what in POOLED else ""
+    return Reply(Text(f"payment_news.{what}{pooled}", facts), rows=((button,),))
 
 
 def facts_of(payment: Payment) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A pool in words, and what its refusal offers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bots.chat.errors import explain
@@ -9,12 +10,13 @@ from core.errors import Refusal
 from core.generations.models import Order
 from core.generations.spend import cheapest, purses_of
 from core.mailbox.models import Delivery
-from core.pools.models import Community, Policy, Spenders
+from core.pools.models import Community, Pledge, Policy, Refill, Spenders
 from core.pools.rules import CAPS
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
 
 GIFTS = ("10", "50", "100")
+STOPS_IN_ROW = 3
 MAX_ACTION = 64
 """Bytes of a button's action."""
 
@@ -50,6 +52,8 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
         "name": community.name, "balance": Amount(purse.balance), "today": Amount(sum(purse.today.values())), "members": len(purse.today),
         "rules": _rules(community), "top": top or Text("pool.nobody"), "news": news or Text("pool.no_news"),
     }  # fmt: skip
+    if promised := await promises(work, community.id):
+        facts["news"] = Text("pool.promised", {"news": facts["news"], "lines": promised})
     rows = (
         tuple(Button(Text("button.give_amount", {"amount": each}), f"give {each}", style="primary") for each in GIFTS),
         (Button(Text("button.give"), "give"), Button(Text("button.pool_uses"), "pool_uses"), Button(Text("button.pool_who"), "pool_who")),
@@ -60,6 +64,8 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
         (
             Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),
             Button(Text("button.pool_where"), "pool_where"),
+            Button(Text("button.pool_votes"), "pool_votes"), Button(Text("button.pool_buy"), "pool_buy"),
+            Button(Text("button.pool_ways"), "pool_ways"),
         ),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
@@ -71,6 +77,44 @@ def who_spends(policy: Policy) -> Text:
         return Text(f"pool.who.{policy.spenders}")
     roles = [Text("pool.listed", {"name": name}) for _, name in policy.roles]
     return Text("pool.who.roles", {"roles": roles}) if roles else Text("pool.who.no_roles")
+
+
+async def promises(work: UnitOfWork, community_id: int) -> list[Text]:
+    """What people have promised to a pool: sponsors who match gifts, and who refills it."""
+    matching = [
+        Text("pool.sponsor", {"name": each.name, "percent": each.percent, "left": Amount(each.left), "most": Amount(each.most)})
+        for each in await work.sponsors.of(community_id)
+    ]
+    filling = [
+        Text("pool.refill", {
+            "name": each.name, "level": Amount(each.level), "every": Text(f"every.{each.every}"), "left": Amount(each.left),
+            "most": Amount(each.most),
+        })
+        for each in await work.refills.of(community_id)
+    ]  # fmt: skip
+    return matching + filling
+
+
+def stops(pledges: Sequence[Pledge], refills: Sequence[Refill]) -> tuple[tuple[Button, ...], ...]:
+    """Buttons by which people end what they have promised."""
+    ends = [Button(Text("button.pledge_end", {"name": each.name, "percent": each.percent}), f"pledge_end {each.id}") for each in pledges]
+    for each in refills:
+        facts = {"name": each.name, "level": Amount(each.level), "every": Text(f"every.{each.every}")}
+        ends.append(Button(Text("button.refill_end", facts), f"refill_end {each.id}"))
+    return tuple(tuple(ends[at : at + STOPS_IN_ROW]) for at in range(0, len(ends), STOPS_IN_ROW))
+
+
+async def refill_news(work: UnitOfWork, delivery: Delivery) -> Reply:
+    """What a giver is told about their refill: that it is used up, or that the wallet did not suffice."""
+    body = delivery.body
+    facts = {
+        "name": (await work.pools.get(int(body["community"]))).name, "level": Amount(int(body["level"])),
+        "most": Amount(int(body["most"])),
+    }  # fmt: skip
+    button = (
+        Button(Text("button.topup"), "topup", style="primary") if body["what"] == "short" else Button(Text("button.balance"), "balance")
+    )
+    return Reply(Text(f"refill.{body['what']}", facts), rows=((button,),))
 
 
 def _rules(community: Community) -> list[Text]:
@@ -86,6 +130,8 @@ def _rules(community: Community) -> list[Text]:
         said.append(Text("pool.rule.quiet", {"start": policy.quiet[0], "end": policy.quiet[1]}))
     if policy.spenders is not Spenders.ALL:
         said.append(Text("pool.rule.spenders", {"who": who_spends(policy)}))
+    if policy.vote_above is not None:
+        said.append(Text("pool.rule.votes", {"above": Amount(policy.vote_above), "n": policy.votes}))
     if policy.prompts_since is not None:
         said.append(Text("pool.rule.prompts"))
     if community.strict:

@@ -177,6 +177,7 @@ class Order:
     handled in the same transaction; whoever handles it says the first message itself. `token_id`: the API token, whose cap counts.
     `community_id`: the community whose pool pays, within its rules; None: the user pays. `audience`: who sees it.
     `by_member`, `by_admin`, `roles`, `channels`, `preset`: who asks, where and with which preset, as `core.pools.models.Asker` has it.
+    `agreed`: as many of the community's members as are needed agree.
     """
 
     key: str
@@ -190,6 +191,7 @@ class Order:
     roles: tuple[str, ...] | None = None
     channels: tuple[str, ...] = ()
     preset: str | None = None
+    agreed: bool = False
     event: tuple[str, str, str] | None = None
     token_id: int | None = None
     audience: Audience = ALONE

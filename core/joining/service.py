@@ -22,6 +22,7 @@ from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
 from core.payments.models import payments
+from core.pools.models import ballots
 from core.presets.models import presets
 from core.resources.models import resources
 from core.users.errors import Frozen
@@ -33,6 +34,7 @@ ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 CODE_LENGTH = 10
 MOVED: tuple[Column[int], ...] = (
     identities.c.user_id, resources.c.owner_id, generations.c.user_id, payments.c.user_id, disputes.c.user_id, presets.c.author_id,
+    ballots.c.user_id,
 )  # fmt: skip
 """What belongs to a user and goes with them."""
 PURSES = (wallet, earnings, debt)

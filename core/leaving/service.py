@@ -13,6 +13,7 @@ from core.disputes.models import State as DisputeState
 from core.disputes.models import disputes
 from core.generations.models import State, generations
 from core.generations.service import Generations
+from core.generations.vote import Ballots
 from core.joining.errors import AdminApart
 from core.leaving.errors import NotYet
 from core.leaving.models import CHARTS, KINDS, chart_name, doomed_blobs
@@ -23,7 +24,9 @@ from core.ledger.statement import MAX_LINES, statement
 from core.mailbox.models import outbox
 from core.payments.models import payments
 from core.payouts.models import OPEN_STATES, payouts
-from core.pools.models import community_spenders
+from core.pools.models import ballots, community_spenders, pledges, refills
+from core.pools.refill import Refills
+from core.pools.sponsor import Sponsors
 from core.presets.models import PresetState, presets
 from core.resources.models import State as ResourceState
 from core.resources.models import resources
@@ -36,6 +39,9 @@ WHOLE = 10_000
 """Rows of one kind that a document holds at most; who has more asks the operator."""
 _GENERATION = ("id", "created_at", "model", "operation", "prompt", "parameters", "state", "paid", "seed", "width", "height")
 _PAYMENT = ("id", "created_at", "rail", "package", "credits", "amount", "currency", "state")
+_BALLOT = ("id", "community_id", "price", "wish", "state", "created_at")
+_PLEDGE = ("id", "community_id", "percent", "most", "matched", "created_at", "ended_at")
+_REFILL = ("id", "community_id", "level", "every", "most", "given", "created_at", "ended_at")
 _RESOURCE = ("id", "provider", "label", "state", "created_at")
 
 
@@ -57,6 +63,9 @@ class Leaving:
             "movements": {name: await self._movements(account) for name, account in accounts.items()},
             "generations": await self._rows(generations, _GENERATION, generations.c.user_id == user.id),
             "payments": await self._rows(payments, _PAYMENT, payments.c.user_id == user.id),
+            "ballots": await self._rows(ballots, _BALLOT, ballots.c.user_id == user.id),
+            "pledges": await self._rows(pledges, _PLEDGE, pledges.c.user_id == user.id),
+            "refills": await self._rows(refills, _REFILL, refills.c.user_id == user.id),
             "resources": await self._rows(resources, _RESOURCE, resources.c.owner_id == user.id),
             "payouts": await self._rows(payouts, ("id", "amount", "state", "reference", "created_at"), payouts.c.user_id == user.id),
             "presets": await self._rows(presets, ("name", "version", "title", "template"), presets.c.author_id == user.id),
@@ -76,6 +85,9 @@ class Leaving:
         if owed := (await Ledger(self._connection, self._now).balances([debt(user.id)]))[debt(user.id)]:
             raise InDebt(debt=owed)
         await self._end_work(user.id)
+        await Sponsors(self._connection, self._now).end_all(user.id)
+        await Refills(self._connection, self._now).end_all(user.id)
+        wished = await Ballots(self._connection, self._now).forget(user.id)
         mine = generations.c.user_id == user.id
         named = (await self._connection.execute(select(generations.c.blob, generations.c.source_blob).where(mine))).all()
         known = select(identities.c.external_id, identities.c.platform, identities.c.chat).where(identities.c.user_id == user.id)
@@ -105,7 +117,7 @@ class Leaving:
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
         charts = [f"{CHARTS}/{chart_name(kind, user.id)}.png" for kind in KINDS]
-        await self.doom([*covers, *charts, *(name for pair in named for name in pair if name)])
+        await self.doom([*covers, *charts, *wished, *(name for pair in named for name in pair if name)])
 
     async def doom(self, names: Iterable[str]) -> None:
         """A worker deletes the bytes of these pictures."""

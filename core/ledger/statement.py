@@ -23,6 +23,19 @@ class Line:
     amount: int
     balance_after: int
 
+    @property
+    def movement(self) -> str:
+        """What it is called: the entry's kind; but Credits that are bought for a pool, or go back from it, only pass through a wallet.
+
+        >>> [Line(1, 0, 0, kind, "", amount, 0).movement for kind, amount in (("topup", 5), ("topup", -5), ("refund", 5), ("refund", -5))]
+        ['topup', 'contribute', 'from_pool', 'refund']
+        """
+        if self.amount < 0 and self.kind in ("topup", "refund_failed", "chargeback_won"):
+            return "contribute"
+        if self.amount > 0 and self.kind in ("refund", "chargeback"):
+            return "from_pool"
+        return self.kind
+
 
 async def statement(connection: AsyncConnection, account: str, limit: int, before: tuple[int, int] | None = None) -> list[Line]:
     """At most `limit` (up to MAX_LINES) lines of a guarded account, from just before the place `before`, or from the newest.

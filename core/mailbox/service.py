@@ -16,7 +16,7 @@ LEASE = 30 * SECOND
 KEEP = 30 * DAY
 """Handled events and sent messages are kept so long, for de-duplication and for questions."""
 PRUNE_BATCH = 1000
-FOLLOWING = ("generation", "payment")
+FOLLOWING = ("generation", "payment", "ballot")
 """The kinds of row whose message is edited while what it is about goes on."""
 _TOUCH = (
     update(outbox).where(one_of(outbox.c.subject, "subjects"), outbox.c.state == State.LIVE).values(due_at=bindparam("now", type_=Moment))

@@ -12,6 +12,11 @@ CHECKS: dict[str, str] = {
         LEFT JOIN legs ON legs.entry_id = entries.id AND legs.account = 'external\:' || payments.rail
         WHERE payments.state IN {_SETTLED}
         AND (legs.amount IS NULL OR legs.amount <> -payments.credits OR payments.charge IS NULL) LIMIT 20""",
+    "every payment for a pool went to that pool, whole": rf"""SELECT payments.id FROM payments
+        LEFT JOIN entries ON entries.key = 'payment\:' || payments."order"
+        LEFT JOIN legs ON legs.entry_id = entries.id AND legs.account = 'pool\:' || payments.community_id
+        WHERE payments.community_id IS NOT NULL AND payments.state IN {_SETTLED} AND COALESCE(legs.amount, 0) <> payments.credits
+        LIMIT 20""",
     "no other payment was credited": rf"""SELECT entries.id FROM entries
         LEFT JOIN payments ON entries.key = 'payment\:' || payments."order" AND payments.state IN {_SETTLED}
         WHERE entries.kind = 'topup' AND payments.id IS NULL LIMIT 20""",

@@ -55,6 +55,7 @@ payments = Table(
     Column("order", String(MAX_ORDER), nullable=False, unique=True),  # our name for it at the rail; cannot be guessed
     Column("key", String(MAX_KEY), nullable=False, unique=True),  # the chat event's or the caller's idempotency key
     Column("user_id", Id, ForeignKey("users.id"), nullable=False),
+    Column("community_id", Id),  # whose pool the Credits are for; NULL: the buyer's wallet
     Column("rail", String(16), nullable=False),
     Column("package", String(16), nullable=False),
     Column("credits", BigInteger, nullable=False),  # milli-credits, the bonus included
@@ -93,6 +94,7 @@ refunds = Table(
     Column("thing", String(MAX_REFERENCE)),  # the rail's own name
     Column("amount", BigInteger, nullable=False),
     Column("credits", BigInteger, nullable=False),
+    Column("pooled", BigInteger, nullable=False, server_default="0"),  # of the Credits, what was taken from the pool they had gone to
     Column("fee", BigInteger, nullable=False, server_default="0"),  # what the rail took for a dispute, of the currency's smallest unit
     Column("by", Id, ForeignKey("users.id")),  # who asked for it; NULL: the rail told us
     Column("reason", String(200), nullable=False, server_default=""),
@@ -115,6 +117,7 @@ class Payment:
     order: str
     key: str
     user_id: int
+    community_id: int | None
     rail: str
     package: str
     credits: int
@@ -153,6 +156,7 @@ class Refund:
     thing: str | None
     amount: int
     credits: int
+    pooled: int
     fee: int
     by: int | None
     reason: str
@@ -161,7 +165,10 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class TopUp:
-    """What somebody wants to buy. `key` makes it one payment, whoever repeats it; `address` is where it is followed."""
+    """What somebody wants to buy. `key` makes it one payment, whoever repeats it; `address` is where it is followed.
+
+    `community_id`: the community to whose pool the Credits go, for good; None: the buyer's wallet.
+    """
 
     key: str
     user_id: int
@@ -169,6 +176,7 @@ class TopUp:
     rail: str
     way: str = "page"
     address: Address | None = None
+    community_id: int | None = None
 
 
 def external(rail: str) -> str:

@@ -20,7 +20,7 @@ from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
 from core.payments.models import Payment, Refund, RefundKind, RefundState, State, external, payments, refunds
 from core.payments.rails.base import RailEvent, Said
-from core.payments.rules import MOVES, after_return, crediting, is_early, mismatch, share, taking
+from core.payments.rules import MOVES, after_return, crediting, is_early, mismatch, pooling, share, taking, unpooling
 from core.payments.service import purse_of, read, read_refund, refund_hold
 from core.users.service import Users
 
@@ -55,16 +55,29 @@ class _Case:
     def ledger(self) -> Ledger:
         return Ledger(self.connection, self.now)
 
-    async def give(self, key: str, kind: str, credits: int) -> None:
-        """Credits to the buyer; a debt is paid first."""
-        purse = await purse_of(self.connection, self.now, self.payment.user_id)
-        await self.ledger.post(Posting(key, kind, crediting(self.payment.user_id, self.payment.rail, credits, purse)))
+    async def give(self, key: str, kind: str, credits: int, pooled: int = 0) -> None:
+        """Credits, `pooled` of them to the pool that they were bought for, the others to the buyer; a debt is paid first."""
+        user, rail, community = self.payment.user_id, self.payment.rail, self.payment.community_id
+        purse = await purse_of(self.connection, self.now, user, community)
+        legs = crediting(user, rail, credits - pooled, purse)
+        if community is not None:
+            legs = pooling(user, community, rail, pooled) + legs
+        await self.ledger.post(Posting(key, kind, legs))
 
-    async def take(self, key: str, kind: str, credits: int) -> None:
-        """Credits back from the buyer; what is spent becomes a debt."""
-        if credits:
-            purse = await purse_of(self.connection, self.now, self.payment.user_id)
-            await self.ledger.post(Posting(key, kind, taking(self.payment.user_id, self.payment.rail, credits, purse)))
+    async def take(self, key: str, kind: str, credits: int) -> int:
+        """Credits back, first from the pool that they were bought for, then from the buyer; what is spent becomes a debt.
+
+        Returns how many are the pool's.
+        """
+        if not credits:
+            return 0
+        user, rail, community = self.payment.user_id, self.payment.rail, self.payment.community_id
+        purse = await purse_of(self.connection, self.now, user, community)
+        legs, pooled = taking(user, rail, credits, purse), 0
+        if community is not None:
+            legs, pooled = unpooling(user, community, rail, credits, purse)
+        await self.ledger.post(Posting(key, kind, legs))
+        return pooled
 
     async def set(self, **values: Any) -> None:
         """Changes the payment's row, whose message is then worded anew."""
@@ -169,7 +182,7 @@ async def _apply(case: _Case) -> Applied:
 
 async def _paid(case: _Case) -> None:
     payment, event = case.payment, case.event
-    await case.give(f"payment:{payment.order}", "topup", payment.credits)
+    await case.give(f"payment:{payment.order}", "topup", payment.credits, 0 if payment.community_id is None else payment.credits)
     values = {"state": State.PAID, "charge": event.charge, "paid_at": case.now, "due_at": None, "problem": None}
     if event.reference:
         values["reference"] = event.reference
@@ -207,11 +220,11 @@ async def _refunded(case: _Case) -> Applied:
         return Applied.KNOWN
     credits = max(0, min(share(payment, payment.refunded + amount) - payment.returned, payment.credits - payment.returned))
     thing = event.thing or event.id
-    await case.take(f"refund:{payment.order}:{thing}"[:128], "refund", credits)
+    pooled = await case.take(f"refund:{payment.order}:{thing}"[:128], "refund", credits)
     if row is None:
-        await _record(case, RefundKind.REFUND, RefundState.DONE, thing, amount, credits)
+        await _record(case, RefundKind.REFUND, RefundState.DONE, thing, amount, credits, pooled=pooled)
     else:  # the rail had refused it, and has done it after all
-        await _finish(case, row, RefundState.DONE, thing=thing, amount=amount, credits=credits)
+        await _finish(case, row, RefundState.DONE, thing=thing, amount=amount, credits=credits, pooled=pooled)
     await case.went_back(amount, credits, charged_back=payment.state is State.CHARGED_BACK)
     await case.tell("refunded", credits, amount)
     return Applied.APPLIED
@@ -227,7 +240,7 @@ async def _refund_failed(case: _Case) -> Applied:
     if row.state is RefundState.REQUESTED:
         await drop_refund(case.connection, case.now, case.payment, row)
         return Applied.APPLIED
-    await case.give(f"refund-failed:{row.name}", "refund_failed", row.credits)
+    await case.give(f"refund-failed:{row.name}", "refund_failed", row.credits, row.pooled)
     await _finish(case, row, RefundState.FAILED)
     await case.went_back(-row.amount, -row.credits, charged_back=case.payment.state is State.CHARGED_BACK)
     await case.tell("restored", row.credits, row.amount)
@@ -247,8 +260,9 @@ async def _charged_back(case: _Case) -> Applied:
     if amount <= 0 or event.thing is None:
         return Applied.KNOWN
     credits = max(0, min(share(payment, payment.refunded + amount) - payment.returned, payment.credits - payment.returned))
-    await case.take(f"chargeback:{payment.rail}:{event.thing}"[:128], "chargeback", credits)
-    await _record(case, RefundKind.CHARGEBACK, RefundState.LOST if lost else RefundState.OPEN, event.thing, amount, credits, event.fee)
+    pooled = await case.take(f"chargeback:{payment.rail}:{event.thing}"[:128], "chargeback", credits)
+    state = RefundState.LOST if lost else RefundState.OPEN
+    await _record(case, RefundKind.CHARGEBACK, state, event.thing, amount, credits, event.fee, pooled)
     await case.went_back(amount, credits, charged_back=True)
     await case.tell("charged_back", credits, amount)
     return Applied.APPLIED
@@ -261,7 +275,7 @@ async def _won(case: _Case) -> Applied:
         await _record(case, RefundKind.CHARGEBACK, RefundState.WON, case.event.thing, case.event.amount or 1, 0)
     if row is None or row.state is RefundState.WON:
         return Applied.KNOWN
-    await case.give(f"chargeback-won:{case.payment.rail}:{row.thing}"[:128], "chargeback_won", row.credits)
+    await case.give(f"chargeback-won:{case.payment.rail}:{row.thing}"[:128], "chargeback_won", row.credits, row.pooled)
     await _finish(case, row, RefundState.WON)
     others = any(each.id != row.id and each.state is not RefundState.WON for each in rows)
     await case.went_back(-row.amount, -row.credits, charged_back=others)
@@ -308,16 +322,20 @@ async def _refunds(case: _Case, kind: RefundKind) -> list[Refund]:
     return [read_refund(row) for row in (await case.connection.execute(select(refunds).where(here))).mappings()]
 
 
-async def _record(case: _Case, kind: RefundKind, state: RefundState, thing: str, amount: int, credits: int, fee: int = 0) -> None:
+async def _record(
+    case: _Case, kind: RefundKind, state: RefundState, thing: str, amount: int, credits: int, fee: int = 0, pooled: int = 0
+) -> None:
     over = state not in (RefundState.OPEN, RefundState.REQUESTED)
     name = f"{kind[:2]}{case.payment.id}x{len(await _refunds(case, kind))}"
     parts = {"name": name, "payment_id": case.payment.id, "kind": kind, "state": state, "thing": thing}
-    values = parts | {"amount": amount, "credits": credits, "fee": fee, "created_at": case.now, "finished_at": case.now if over else None}
+    values = parts | {"amount": amount, "credits": credits, "pooled": pooled, "fee": fee, "created_at": case.now}
+    values["finished_at"] = case.now if over else None
     if state is RefundState.REQUESTED:
         values["due_at"] = case.now
     await case.connection.execute(refunds.insert().values(**values))
 
 
 async def _finish(case: _Case, row: Refund, state: RefundState, **values: Any) -> None:
-    changed = {"state": state, "finished_at": case.now, "due_at": None} | {name: value for name, value in values.items() if value}
+    known = {name: value for name, value in values.items() if value is not None}
+    changed = {"state": state, "finished_at": case.now, "due_at": None} | known
     await case.connection.execute(update(refunds).where(refunds.c.id == row.id).values(**changed))

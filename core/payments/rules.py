@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from core.ledger.models import BAD_DEBT, DEBTORS, Leg, debt, earnings, wallet
 from core.payments.models import Payment, State, external
 from core.payments.rails.base import RailEvent, Said
+from core.pools.models import pool
 
 _BEFORE = frozenset({State.CREATED, State.PENDING})
 _OVER = frozenset({State.FAILED, State.EXPIRED})
@@ -71,11 +72,12 @@ def worth(payment: Payment, credits: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """A user's balances, locked; milli-credits."""
+    """A user's balances, locked, and that of the pool that a payment is for; milli-credits."""
 
     wallet: int
     earnings: int
     debt: int
+    pool: int = 0
 
 
 def crediting(user_id: int, rail: str, credits: int, purse: Purse) -> tuple[Leg, ...]:
@@ -96,6 +98,22 @@ def taking(user_id: int, rail: str, credits: int, purse: Purse) -> tuple[Leg, ..
     return tuple(leg for leg in legs if leg.amount)
 
 
+def pooling(user_id: int, community_id: int, rail: str, credits: int) -> tuple[Leg, ...]:
+    """The legs that bring Credits into a pool, by their buyer's wallet: so it is theirs that they gave them."""
+    legs = (Leg(external(rail), -credits), Leg(wallet(user_id), credits), Leg(wallet(user_id), -credits), Leg(pool(community_id), credits))
+    return legs if credits else ()
+
+
+def unpooling(user_id: int, community_id: int, rail: str, credits: int, purse: Purse) -> tuple[tuple[Leg, ...], int]:
+    """The legs that take Credits back which were bought into a pool, and how many of them are the pool's: what it still has.
+
+    The rest is taken as any that were bought: from the buyer's wallet, then from earnings, and what is left becomes a debt.
+    """
+    pooled = min(purse.pool, credits)
+    back = tuple(Leg(leg.account, -leg.amount) for leg in reversed(pooling(user_id, community_id, rail, pooled)))
+    return back + taking(user_id, rail, credits - pooled, purse), pooled
+
+
 def collecting(user_id: int, purse: Purse) -> tuple[Leg, ...]:
     """The legs that pay a debt from what has come into the wallet since."""
     paid = min(purse.debt, purse.wallet)
@@ -105,8 +123,11 @@ def collecting(user_id: int, purse: Purse) -> tuple[Leg, ...]:
 def refundable(payment: Payment, purse: Purse, bought: int) -> int:
     """Milli-credits of a payment that are unspent. `bought`: all that the user ever bought and that was not taken back.
 
-    Gifts are spent before what was bought, so what is left in the wallet is bought first, up to all that was bought.
+    Gifts are spent before what was bought, so what is left in the wallet is bought first, up to all that was bought; what is left in a
+    pool likewise.
     """
+    if payment.community_id is not None:
+        return max(0, min(payment.credits - payment.returned, purse.pool))
     return max(0, min(payment.credits - payment.returned, purse.wallet, bought))
 
 

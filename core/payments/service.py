@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
 from core.db import DAY, MINUTE, SECOND
-from core.ledger.errors import KeyReused
+from core.ledger.errors import InDebt, KeyReused
 from core.ledger.models import Hold, Posting, accounts, debt, earnings, wallet
 from core.ledger.service import Ledger, raise_first_refusal
 from core.payments.errors import NothingToRefund, NotPayable, PaymentNotFound, TooManyPayments
@@ -17,6 +17,8 @@ from core.payments.models import PAGE, Payment, Refund, RefundKind, RefundState,
 from core.payments.packages import Package
 from core.payments.rails.base import Opened
 from core.payments.rules import SETTLED, WHOLE_ONLY, Purse, collecting, refundable, worth
+from core.pools.models import pool
+from core.pools.service import Pools
 from core.users.errors import Frozen
 from core.users.models import users
 
@@ -43,15 +45,21 @@ class Payments:
     async def start(self, wanted: TopUp, package: Package, currency: str, *, minutes: int, unpaid: int, per_day: int) -> Payment:
         """A new payment; the same key finds its own again. It can be paid for `minutes`.
 
-        Raises Frozen, TooManyPayments (more than `unpaid` at a time or `per_day` begun in a day), KeyReused.
+        Raises Frozen, TooManyPayments (more than `unpaid` at a time or `per_day` begun in a day), KeyReused; for a
+        pool PoolNotFound, InDebt.
         """
         if (known := await self._by_key(wanted.key)) is not None:
-            if (known.user_id, known.package, known.rail) != (wanted.user_id, wanted.package, wanted.rail):
+            asked = (wanted.user_id, wanted.package, wanted.rail, wanted.community_id)
+            if (known.user_id, known.package, known.rail, known.community_id) != asked:
                 raise KeyReused(key=wanted.key)
             return known
         locked = select(users.c.frozen).where(users.c.id == wanted.user_id).with_for_update()
         if await self._connection.scalar(locked):
             raise Frozen()
+        if wanted.community_id is not None:
+            await Pools(self._connection, self._now).get(wanted.community_id)
+            if owed := (await Ledger(self._connection, self._now).balances([debt(wanted.user_id)]))[debt(wanted.user_id)]:
+                raise InDebt(debt=owed)
         mine = (payments.c.user_id == wanted.user_id) & (payments.c.created_at > self._now - DAY)
         open_ = payments.c.state.in_(_OPEN) & (payments.c.expires_at > self._now)
         begun, waiting = (await self._connection.execute(select(func.count(), func.count().filter(open_)).where(mine))).one()
@@ -61,6 +69,7 @@ class Payments:
             "order": f"af{secrets.token_hex(12)}",
             "key": wanted.key,
             "user_id": wanted.user_id,
+            "community_id": wanted.community_id,
             "rail": wanted.rail,
             "package": package.id,
             "credits": package.total,
@@ -179,25 +188,28 @@ class Payments:
         requested = refunds.c.state == RefundState.REQUESTED
         waiting_ = select(func.coalesce(func.sum(refunds.c.credits), 0), func.coalesce(func.sum(refunds.c.amount), 0))
         held, promised = (await self._connection.execute(waiting_.where(refunds.c.payment_id == payment_id, requested))).one()
-        purse = await purse_of(self._connection, self._now, payment.user_id)
+        purse = await purse_of(self._connection, self._now, payment.user_id, payment.community_id)
         most = min(refundable(payment, purse, await self._bought(payment.user_id)), payment.credits - payment.returned - held)
         taken = most if credits is None else min(most, credits)
         amount = worth(payment, payment.returned + held + taken) - payment.refunded - promised
         if taken <= 0 or amount <= 0 or (payment.rail in WHOLE_ONLY and amount < payment.amount):
             raise NothingToRefund(payment=payment_id)
         name = f"rf{secrets.token_hex(12)}"
-        hold = Hold(refund_hold(name), wallet(payment.user_id), taken, self._now + REFUND_HOLD)
+        payer = wallet(payment.user_id) if payment.community_id is None else pool(payment.community_id)
+        hold = Hold(refund_hold(name), payer, taken, self._now + REFUND_HOLD)
         raise_first_refusal(await Ledger(self._connection, self._now).hold_many([hold]))
         values = {
             "name": name, "payment_id": payment_id, "kind": RefundKind.REFUND, "state": RefundState.REQUESTED, "amount": amount,
-            "credits": taken, "by": by, "reason": reason[:200], "created_at": self._now, "due_at": self._now,
+            "credits": taken, "pooled": 0 if payment.community_id is None else taken, "by": by, "reason": reason[:200],
+            "created_at": self._now, "due_at": self._now,
         }  # fmt: skip
         inserted = await self._connection.execute(refunds.insert().values(**values).returning(refunds))
         return read_refund(inserted.mappings().one())
 
     async def _bought(self, user_id: int) -> int:
         total = select(func.coalesce(func.sum(payments.c.credits - payments.c.returned), 0))
-        return await self._connection.scalar(total.where(payments.c.user_id == user_id, payments.c.state.in_(SETTLED))) or 0
+        theirs = (payments.c.user_id == user_id) & payments.c.community_id.is_(None)
+        return await self._connection.scalar(total.where(theirs, payments.c.state.in_(SETTLED))) or 0
 
     async def _by_key(self, key: str) -> Payment | None:
         row = (await self._connection.execute(select(payments).where(payments.c.key == key))).mappings().first()
@@ -213,9 +225,12 @@ def refund_hold(name: str) -> str:
     return f"refund:{name}"
 
 
-async def purse_of(connection: AsyncConnection, now: int, user_id: int) -> Purse:
-    """A user's balances, locked until the transaction ends."""
-    names = (wallet(user_id), earnings(user_id), debt(user_id))
+async def purse_of(connection: AsyncConnection, now: int, user_id: int, community_id: int | None = None) -> Purse:
+    """A user's balances, and that of a pool, locked until the transaction ends: the community first, as submits do."""
+    names = [wallet(user_id), earnings(user_id), debt(user_id)]
+    if community_id is not None:
+        await Pools(connection, now).lock(community_id)
+        names.append(pool(community_id))
     locked = await Ledger(connection, now).lock(names)
     return Purse(*(locked[name] for name in names))
 

@@ -67,5 +67,65 @@ class PoolClosed(Refusal):
     code = "pool_closed"
 
 
+class VotesNeeded(Refusal):
+    """The pool pays that much only when members agree. Facts: `votes` (how many), `above` (the amount), `order`."""
+
+    code = "votes_needed"
+
+
+class BallotNotFound(NotFound):
+    """No such wish waits for agreement here. Facts: `ballot`."""
+
+    code = "ballot_not_found"
+
+
+class BallotOver(Refusal):
+    """It is agreed, refused, withdrawn or lapsed already. Facts: `state`."""
+
+    code = "ballot_over"
+
+
+class MayNotVote(Forbidden):
+    """Facts: `why`: "own" (who asks does not agree), "twice" (has agreed already), "admins", "list" (may not spend of the pool)."""
+
+    code = "may_not_vote"
+
+
+class NotYourWish(Forbidden):
+    """Only who asked withdraws a wish."""
+
+    code = "not_your_wish"
+
+
+class TooManyBallots(Refusal):
+    """As many wishes of one member wait for agreement as may. Facts: `limit`."""
+
+    code = "too_many_ballots"
+
+
+class BadPledge(Refusal):
+    """A pledge or refill that cannot be. Facts: `field`."""
+
+    code = "bad_pledge"
+
+
+class PledgeNotFound(NotFound):
+    """No such pledge or refill of theirs goes on."""
+
+    code = "pledge_not_found"
+
+
+class AdminsOrSponsors(Forbidden):
+    """Only whoever administers the group, or is a sponsor of its pool."""
+
+    code = "admins_or_sponsors"
+
+
+class TooManyPledges(Refusal):
+    """As many sponsors, or refills, as a pool may have. Facts: `limit`."""
+
+    code = "too_many_pledges"
+
+
 NOT_PAID = (PoolEmpty, PoolCap, PoolClosed)
 """Why a pool does not pay for a wish, which can be paid otherwise."""

@@ -1,16 +1,21 @@
 """Pure decisions about pools: whether one pays, and what a rule may be."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from core.errors import Refusal
 from core.money import parse_credits
-from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty, TooManyChosen
-from core.pools.models import MAX_CHOSEN, MAX_NAMES, Asker, Named, Policy, Spenders
+from core.pools.errors import BadPledge, BadPolicy, PoolCap, PoolClosed, PoolEmpty, TooManyChosen, VotesNeeded
+from core.pools.models import MAX_CHOSEN, MAX_NAMES, Asker, Every, Named, Pledge, Policy, Refill, Spenders
 
-HOUR_SECONDS, DAY_HOURS = 3600, 24
+HOUR_SECONDS, DAY_HOURS, SECOND = 3600, 24, 1_000_000
 NONE = ("", "-", "none")
+MAX_VOTES = 20
+"""Members whose agreement a rule may ask for at most."""
+MAX_PERCENT = 100
+"""Of a gift, what a sponsor adds at most."""
 CAPS = ("request_cap", "member_cap", "day_cap")
 
 
@@ -25,8 +30,12 @@ def refusal(
     all_today: int,
     asker: Asker,
     now: float,
+    agreed: bool = False,
 ) -> Refusal | None:
-    """Why the pool does not pay `price` (milli-credits) for this, or None. `now` in seconds; the sums are of its day (UTC)."""
+    """Why the pool does not pay `price` (milli-credits) for this, or None. `now` in seconds; the sums are of its day (UTC).
+
+    `agreed`: as many members as are needed do.
+    """
     if why := closed(policy, asker, model, now):
         return PoolClosed(why=why, order=order)
     caps = (("request", policy.request_cap, 0), ("member", policy.member_cap, member_today), ("day", policy.day_cap, all_today))
@@ -35,6 +44,8 @@ def refusal(
             return PoolCap(cap=cap, needed=price, left=max(0, most - used), order=order)
     if balance < price:
         return PoolEmpty(needed=price, available=balance, order=order)
+    if policy.vote_above is not None and price > policy.vote_above and not agreed:
+        return VotesNeeded(votes=policy.votes, above=policy.vote_above, order=order)
     return None
 
 
@@ -85,6 +96,101 @@ def toggled(chosen: tuple[Named, ...], one: Named) -> tuple[Named, ...]:
     if len(chosen) >= MAX_CHOSEN:
         raise TooManyChosen(limit=MAX_CHOSEN)
     return (*chosen, one)
+
+
+def votes_needed(policy: Policy, price: int, said: int) -> int:
+    """How many have to agree to a price now: as many as was said, or more where the rule has become stricter since.
+
+    >>> [votes_needed(Policy(vote_above=above, votes=votes), 20_000, 2) for above, votes in ((9_000, 3), (9_000, 1), (None, 0))]
+    [3, 2, 2]
+    """
+    asks = policy.vote_above is not None and price > policy.vote_above
+    return max(said, policy.votes) if asks else said
+
+
+def read_votes(answers: Mapping[str, str], now: Policy) -> Policy:
+    """The policy with the rule of votes as a form says it; an amount of nothing ends the rule. Raises BadPolicy."""
+    above = _cap("vote_above", answers.get("vote_above", ""))
+    if above is None:
+        return replace(now, vote_above=None, votes=0)
+    text = answers.get("votes", "").strip()
+    votes = int(text) if re.fullmatch(r"\d{1,3}", text, re.ASCII) else 0
+    if not 1 <= votes <= MAX_VOTES:
+        raise BadPolicy(field="votes")
+    return replace(now, vote_above=above, votes=votes)
+
+
+def match(pledges: Sequence[Pledge], giver: int, amount: int, wallets: Mapping[int, int]) -> list[tuple[Pledge, int]]:
+    """What each sponsor adds to a gift of `amount`: their percentage rounded down, up to what is left of their word and of their wallet.
+
+    `wallets`: milli-credits by sponsor; who is not in it adds nothing, and nobody adds to what they give themselves.
+
+    >>> one, two = Pledge(1, 1, 7, "a", 100, 50, 30), Pledge(2, 1, 8, "b", 50, 90, 0)
+    >>> [added for _, added in match([one, two], 9, 25, {7: 100, 8: 5})], [added for _, added in match([one, two], 7, 25, {7: 100, 8: 99})]
+    ([20, 5], [12])
+    """
+    left = dict(wallets)
+    found = []
+    for pledge in pledges:
+        added = min(amount * pledge.percent // 100, pledge.left, left.get(pledge.user_id, 0))
+        if pledge.user_id != giver and added > 0:
+            left[pledge.user_id] -= added
+            found.append((pledge, added))
+    return found
+
+
+def read_pledge(answers: Mapping[str, str]) -> tuple[int, int]:
+    """A pledge as a form says it: per cent, and the most in milli-credits. Raises BadPledge."""
+    percent = answers.get("percent", "").strip().removesuffix("%")
+    if not re.fullmatch(r"\d{1,3}", percent, re.ASCII) or not 1 <= int(percent) <= MAX_PERCENT:
+        raise BadPledge(field="percent")
+    return int(percent), read_amount(answers, "most")
+
+
+def read_amount(answers: Mapping[str, str], field: str) -> int:
+    """An amount above nothing as a form says it, in milli-credits. Raises BadPledge."""
+    try:
+        amount = parse_credits(answers.get(field, ""))
+    except ValueError:
+        amount = 0
+    if amount <= 0:
+        raise BadPledge(field=field)
+    return amount
+
+
+def refill(found: Refill, balance: int, purse: int) -> int | None:
+    """Milli-credits that a refill gives now: what the pool lacks, or what is left of the word; None: the wallet has less, so nothing moves.
+
+    >>> word = Refill(1, 1, 7, "a", 50, Every.DAY, 90, 60, None)
+    >>> refill(word, 10, 99), refill(word, 45, 99), refill(word, 60, 0), refill(word, 10, 9)
+    (30, 5, 0, None)
+    """
+    amount = max(0, min(found.level - balance, found.left))
+    return amount if amount <= purse else None
+
+
+def period(every: Every, now: int) -> tuple[str, int]:
+    """The name of the period (UTC) in which `now` is, and when the next begins; microseconds.
+
+    >>> [(name, datetime.fromtimestamp(at / 10**6, UTC).day) for name, at in (period(each, 1_798_675_200_000_000) for each in Every)]
+    [('2026-12-31', 1), ('2026-W53', 4), ('2026-12', 1)]
+    """
+    today = datetime.fromtimestamp(now // SECOND, UTC).replace(hour=0, minute=0, second=0)
+    if every is Every.DAY:
+        name, following = f"{today:%Y-%m-%d}", today + timedelta(days=1)
+    elif every is Every.WEEK:
+        name, following = f"{today:%G-W%V}", today + timedelta(days=7 - today.weekday())
+    else:
+        name, following = f"{today:%Y-%m}", (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return name, int(following.timestamp()) * SECOND
+
+
+def read_refill(answers: Mapping[str, str]) -> tuple[int, Every, int]:
+    """A refill as a form says it: the level, how often, and the most in all, in milli-credits. Raises BadPledge."""
+    every = answers.get("every", "")
+    if every not in list(Every):
+        raise BadPledge(field="every")
+    return read_amount(answers, "level"), Every(every), read_amount(answers, "most")
 
 
 def is_quiet(hours: tuple[int, int], now: float) -> bool:

@@ -16,13 +16,16 @@ from core.ledger.models import Leg, Posting, debt, entries, legs, wallet
 from core.ledger.service import Ledger
 from core.pools.errors import PoolExists, PoolNotFound, TooManySpenders
 from core.pools.models import MAX_NAME, Community, Named, Policy, Spenders, communities, community_chats, community_spenders, pool
-from core.pools.rules import read_quiet
+from core.pools.rules import match, read_quiet
+from core.pools.sponsor import Sponsors
 from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
 PAGE = 500
 """Groups and servers that are looked at, at once."""
+GIVING = ("contribute", "allowance", "topup", "refund", "refund_failed", "chargeback", "chargeback_won")
+"""Kinds of entries by which people give to pools: by hand, by a refill, or by a payment, which may be taken back."""
 MAX_LISTED = 500
 """Members that a list of spenders has at most: it is read whole with each wish."""
 
@@ -133,8 +136,8 @@ class Pools:
         values = {
             "enabled": policy.enabled, "request_cap": policy.request_cap, "member_cap": policy.member_cap, "day_cap": policy.day_cap,
             "models": " ".join(sorted(policy.models)), "quiet": quiet,
-            "spenders": policy.spenders, "prompts_since": policy.prompts_since,
             "roles": _dumped(policy.roles), "channels": _dumped(policy.channels), "presets": " ".join(sorted(policy.presets)),
+            "spenders": policy.spenders, "prompts_since": policy.prompts_since, "vote_above": policy.vote_above, "votes": policy.votes,
         }  # fmt: skip
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
         return await self.get(community.id)
@@ -168,48 +171,72 @@ class Pools:
         row = {"community_id": community.id, "user_id": kept, "added_at": self._now}
         await self._connection.execute(insert(community_spenders).values(row))
 
-    async def contribute(self, community: Community, user: User, amount: int, key: str) -> None:
-        """Gives Credits of the wallet to the pool, for good; `key` makes it once. Raises Frozen, InDebt, InsufficientCredits."""
+    async def contribute(self, community: Community, user: User, amount: int, key: str) -> int:
+        """Gives Credits of the wallet to the pool, for good, and what its sponsors add in the same entry; `key` makes it once.
+
+        Returns what was added, in milli-credits. Raises Frozen, InDebt, InsufficientCredits.
+        """
         if user.frozen:
             raise Frozen()
         await self.lock(community.id)  # in the order in which submits lock: the community, then its account
-        ledger = Ledger(self._connection, self._now)
-        if owed := (await ledger.balances([debt(user.id)]))[debt(user.id)]:
+        name = f"contribute:{key}"
+        if (await self._connection.execute(select(entries.c.id).where(entries.c.key == name))).first() is not None:
+            return 0  # what sponsors add now may be another amount
+        sponsors, ledger = Sponsors(self._connection, self._now), Ledger(self._connection, self._now)
+        pledged = await sponsors.of(community.id, lock=True)
+        people = {user.id} | {each.user_id for each in pledged}
+        found = await ledger.lock([pool(community.id), *(of(person) for person in people for of in (wallet, debt))])
+        if owed := found[debt(user.id)]:
             raise InDebt(debt=owed)
-        await ledger.post(Posting(f"contribute:{key}", "contribute", (Leg(wallet(user.id), -amount), Leg(pool(community.id), amount))))
+        wallets = {person: found[wallet(person)] for person in people if not found[debt(person)]}
+        added = match(pledged, user.id, amount, wallets)
+        total = sum(each for _, each in added)
+        theirs = tuple(Leg(wallet(pledge.user_id), -each) for pledge, each in added)
+        given = (Leg(wallet(user.id), -amount), Leg(pool(community.id), amount + total), *theirs)
+        await ledger.post(Posting(name, "contribute", given))
+        await sponsors.matched(added)
+        return total
 
     async def top(self, community: Community, limit: int = TOP) -> list[tuple[str, int]]:
-        """(name, milli-credits) of who gave most."""
-        given, taken = legs.alias(), legs.alias()
+        """(name, milli-credits) of who gave most, each their own part of what was given together."""
+        given, taken, theirs = _parts()
+        amount = func.sum(-taken.c.amount)
         query = (
-            select(users.c.name, func.sum(given.c.amount))
+            select(users.c.name, amount)
             .select_from(given)
-            .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
-            .join(taken, (taken.c.entry_id == given.c.entry_id) & (taken.c.amount < 0))
+            .join(entries, (entries.c.id == given.c.entry_id) & entries.c.kind.in_(GIVING))
+            .join(taken, theirs)
             .join(users, taken.c.account == literal("user:") + cast(users.c.id, String) + ":wallet")
             .where(given.c.account == pool(community.id))
             .group_by(users.c.id, users.c.name)
-            .order_by(func.sum(given.c.amount).desc(), users.c.id)
+            .having(amount > 0)
+            .order_by(amount.desc(), users.c.id)
             .limit(limit)
         )
-        return [(name, int(amount)) for name, amount in await self._connection.execute(query)]
+        return [(name, int(total)) for name, total in await self._connection.execute(query)]
 
     async def given_by(self, user_id: int) -> list[tuple[Community, int]]:
         """The communities that a user gave to, under any number joined into theirs, and how much; also those whose groups are gone."""
-        given, taken = legs.alias(), legs.alias()
+        given, taken, own = _parts()
         theirs = select(literal("user:") + cast(users.c.id, String) + ":wallet").where(
             (users.c.id == user_id) | (users.c.merged_into == user_id)
         )
         query = (
-            select(given.c.account, func.sum(given.c.amount))
-            .join(entries, (entries.c.id == given.c.entry_id) & (entries.c.kind == "contribute"))
-            .join(taken, (taken.c.entry_id == given.c.entry_id) & taken.c.account.in_(theirs))
-            .where(given.c.account.like("pool:%"), given.c.amount > 0)
+            select(given.c.account, func.sum(-taken.c.amount))
+            .join(entries, (entries.c.id == given.c.entry_id) & entries.c.kind.in_(GIVING))
+            .join(taken, own & taken.c.account.in_(theirs))
+            .where(given.c.account.like("pool:%"))
             .group_by(given.c.account)
             .order_by(given.c.account)
         )
         rows = (await self._connection.execute(query)).all()
         return [(await self.get(int(account.removeprefix("pool:"))), int(amount)) for account, amount in rows]
+
+
+def _parts() -> tuple[Any, Any, Any]:
+    """The pool's leg of an entry, a giver's, and what joins them: what is taken back is the other way round, and counts below zero."""
+    given, taken = legs.alias(), legs.alias()
+    return given, taken, (taken.c.entry_id == given.c.entry_id) & ((taken.c.amount < 0) == (given.c.amount > 0))
 
 
 def read(row: Any) -> Community:
@@ -218,6 +245,7 @@ def read(row: Any) -> Community:
     policy = Policy(
         row["enabled"], row["request_cap"], row["member_cap"], row["day_cap"], frozenset(row["models"].split()), quiet,
         Spenders(row["spenders"]), row["prompts_since"], _named(row["roles"]), _named(row["channels"]), frozenset(row["presets"].split()),
+        row["vote_above"], row["votes"],
     )  # fmt: skip
     return Community(row["id"], row["name"], policy, row["strict"])
 

@@ -5,22 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from bots.chat.ballots import WHYS
 from bots.chat.chat import SENTENCES
 from bots.chat.commands.wallet import MOVEMENTS
 from bots.chat.grammar import parse, wish_of
 from bots.chat.letters import LINK_MINUTES
+from bots.chat.payments import POOLED
 from core.catalog import BadParameter
 from core.errors import AetherflowError
 from core.generations.models import State as GenerationState
 from core.payments.models import CURRENCIES
 from core.payments.models import State as PaymentState
 from core.payments.receive import NEWS
+from core.pools.models import BallotState, Every
 from core.providers.base import Fault
 from core.resources.models import HealthState, Scope
 from core.resources.models import State as ResourceState
 from core.words import LOCALES, Amount, Text, Words
 
-PARTS = {"bad_prompt": "empty", "bad_preset": "name", "pool_cap": "day", "pool_closed": "off"}
+PARTS = {"bad_prompt": "empty", "bad_preset": "name", "pool_cap": "day", "pool_closed": "off", "may_not_vote": "own"}
 """Codes that are worded by what is wrong."""
 FOLDER = Path(__file__).parents[2] / "bots" / "chat"
 
@@ -38,7 +41,12 @@ def _codes() -> set[str]:
     found |= {f"health.{each}" for each in HealthState} | {f"scope.{each}" for each in Scope} | {f"fault.{each}" for each in Fault}
     found |= {f"payment.state.{each}" for each in PaymentState} | {f"payment.{each}" for each in PaymentState}
     found |= {f"rail.{each}" for each in CURRENCIES} | {f"movement.{each}" for each in MOVEMENTS | {"other"}}
-    found |= {f"payment_news.{each}" for each in NEWS} | LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
+    found |= {f"payment_news.{each}" for each in NEWS} | {f"payment_news.{each}.pool" for each in POOLED} | {"payment.paid_pool"}
+    found |= {f"ballot.{each}" for each in BallotState} | {f"ballot.state.{each}" for each in BallotState}
+    found |= {f"ballot.why.{each}" for each in (*WHYS, "other")} | {f"every.{each}" for each in Every} | {"refill.short", "refill.over"}
+    found |= {f"error.may_not_vote.{each}" for each in ("own", "twice", "admins", "list")}
+    found |= {f"pledge.ask.{each}" for each in ("percent", "most", "level", "every")}
+    found |= LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
     kinds = [AetherflowError]
     while kinds:
         kind = kinds.pop()

@@ -37,6 +37,9 @@ STAYS |= {
     "disputes.decided_by",
     "refunds.by",
     "community_spenders.user_id",
+    "ballot_votes.user_id",
+    "pledges.user_id",
+    "refills.user_id",
 }
 """What ends with the user who goes, is a part of what happened, or is read as of whom they joined."""
 

@@ -90,12 +90,15 @@ async def contributor_publishes(stage: Played, words: dict[str, str]) -> None:
 
 
 async def community_admin_keeps_a_pool(stage: Played, words: dict[str, str]) -> None:
-    """Members are refused what is the keeper's; the pool pays within its rules, and nothing once it is stopped."""
+    """Members agree to what is dear, and are refused what is the keeper's; the pool pays within its rules, nothing once it is stopped."""
     keeper, creator, guest, club = stage.people["keeper"], stage.people["creator"], stage.people["guest"], stage.club
     await keeper.says("/start", words["welcome"])
     await keeper.says("/pool", words["pool"], chat=club)
     await creator.presses("give 10", words["gave"], chat=club)
+    await keeper.presses("pool_votes", chat=club)
+    await keeper.fills({"vote_above": "4", "votes": "1"}, words["one agrees"], chat=stage.aside)
     await guest.says("/imagine a lighthouse", chat=club)
+    await creator.presses("agree", words["agreed"], chat=club)
     await guest.reads("a lighthouse", picture=True, chat=club)
     await keeper.says("/pool", words["pool"], "5.5", chat=club)
     await keeper.presses("pool_rules", chat=club)

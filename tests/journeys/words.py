@@ -18,6 +18,8 @@ _BOTH = {
     "published": ("is published as version 1", "已发布，版本 1"),
     "pool": ("Pool of", "点数池"),
     "gave": ("gave 10 Credits", "捐了 10 点"),
+    "one agrees": ("needs members who agree: 1", "须有 1 位成员同意"),
+    "agreed": ("(1 of 1)", "（1/1）"),
     "at most four": ("at most 4 a picture", "每张最多 4"),
     "pool refuses": ("pool", "点数池"),
     "stopped": ("stopped by its admins", "已被管理员停用"),

@@ -20,16 +20,16 @@ class Till:
     stage: Stage
     desk: Desk
 
-    async def start(self, key: str = "k1", user: User | None = None, package: str = "small") -> Payment:
-        """A payment that the buyer can pay."""
+    async def start(self, key: str = "k1", user: User | None = None, package: str = "small", community: int | None = None) -> Payment:
+        """A payment that the buyer can pay, for their wallet or for a pool."""
         buyer = user or self.stage.creator
-        begun = await self.stage.app.top_up(TopUp(key, buyer.id, package, "stripe"))
+        begun = await self.stage.app.top_up(TopUp(key, buyer.id, package, "stripe", community_id=community))
         await self.desk.work()
         return await self.payment(begun.id)
 
-    async def bought(self, key: str = "k1", user: User | None = None, package: str = "small") -> Payment:
+    async def bought(self, key: str = "k1", user: User | None = None, package: str = "small", community: int | None = None) -> Payment:
         """A payment that is paid."""
-        begun = await self.start(key, user, package)
+        begun = await self.start(key, user, package, community)
         assert await self.say(paid(begun, f"evt_{begun.order}")) is Applied.APPLIED
         return await self.payment(begun.id)
 

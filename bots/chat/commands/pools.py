@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bots.chat.pools import card
+from bots.chat.pools import card, stops
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from bots.chat.wishes import recalled
@@ -70,8 +70,9 @@ async def on_give(context: Context) -> Reply:
         field = Field("amount", Text("pool.ask.amount"), max_length=12)
         return Reply(form=Form("give", Text("button.give"), (field,)), private=True)
     community = await pool_here(context)
-    await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
-    return await card(context.work, community, Text("pool.given", {"name": context.user.name, "amount": Amount(amount)}))
+    added = await context.work.pools.contribute(community, context.user, amount, f"{context.event.platform}:{context.event.id}")
+    facts = {"name": context.user.name, "amount": Amount(amount), "added": Amount(added)}
+    return await card(context.work, community, Text("pool.given_matched" if added else "pool.given", facts))
 
 
 @action("pool_uses")
@@ -187,10 +188,15 @@ async def pool_here(context: Context) -> Community:
     return found
 
 
+async def _mine(context: Context) -> tuple[tuple[Button, ...], ...]:
+    """Buttons by which the presser ends what they have promised, to whatever pools."""
+    return stops(await context.work.sponsors.mine(context.user.id), await context.work.refills.mine(context.user.id))
+
+
 async def _given(context: Context) -> Reply:
     found = await context.work.pools.given_by(context.user.id)
     if not found:
-        return Reply(Text("pool.private"), private=True)
+        return Reply(Text("pool.private"), rows=await _mine(context), private=True)
     balances = await context.work.ledger.balances([pool(community.id) for community, _ in found])
     gone = await context.work.pools.gone([community.id for community, _ in found])
     lines = [
@@ -203,4 +209,4 @@ async def _given(context: Context) -> Reply:
     rows = tuple(
         (Button(Text("button.pool_given", {"name": community.name}), f"pool_given {community.id}"),) for community, _ in found[:SHOWN_POOLS]
     )
-    return Reply(Text("pool.yours", {"lines": lines}), rows=rows, private=True)
+    return Reply(Text("pool.yours", {"lines": lines}), rows=(*rows, *await _mine(context)), private=True)

@@ -15,7 +15,7 @@ PAGE = 8
 """Lines of one page."""
 MOVEMENTS = frozenset(
     {"hold", "capture", "release", "expire", "topup", "grant", "refund", "refund_failed", "chargeback", "chargeback_won"}
-    | {"debt", "joined", "verdict", "goodwill", "contribute"}
+    | {"debt", "joined", "verdict", "goodwill", "contribute", "from_pool", "allowance"}
 )
 """Kinds of entries that have words of their own."""
 
@@ -60,7 +60,7 @@ async def on_statement(context: Context) -> Reply:
     lines = [
         Text("statement.line", {
             "at": datetime.fromtimestamp(each.at / SECOND, UTC).strftime("%Y-%m-%d %H:%M"),
-            "what": Text(f"movement.{each.kind if each.kind in MOVEMENTS else 'other'}"),
+            "what": Text(f"movement.{each.movement if each.movement in MOVEMENTS else 'other'}"),
             "amount": ("+" if each.amount > 0 else "") + format_credits(each.amount), "after": Amount(each.balance_after),
         })
         for each in found[:PAGE]
