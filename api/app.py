@@ -21,6 +21,7 @@ from api import (
     office,
     openai,
     pictures,
+    pools,
     presets,
     resources,
     topups,
@@ -50,7 +51,7 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    programs = (auth, joining, leaving, models, generations, disputes, presets, pictures, wallet, topups, resources, openai, admin)
+    programs = (auth, joining, leaving, models, generations, disputes, presets, pools, pictures, wallet, topups, resources, openai, admin)
     for module in (*programs, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)

@@ -139,10 +139,10 @@ class App:
         veiled = self.moderation.check(checked.prompt, audience)
         return replace(checked, spoiler=checked.spoiler or veiled), price
 
-    async def ask(self, user_id: int, wish: Wish) -> tuple[Wish, int]:
+    async def ask(self, user_id: int, wish: Wish, audience: Audience = ALONE) -> tuple[Wish, int]:
         """`price` for whoever asks without a chat; a forbidden prompt counts as a strike of theirs."""
         try:
-            return self.price(wish)
+            return self.price(wish, audience)
         except ForbiddenPrompt:
             await self.run(lambda work: work.users.strike({user_id: 1}, self.settings.strikes_per_user))
             raise

@@ -176,7 +176,7 @@ class Order:
     `address`: where its progress and result are said (None: nowhere, the caller asks). `event` (platform, event id, chat) is marked as
     handled in the same transaction; whoever handles it says the first message itself. `token_id`: the API token, whose cap counts.
     `community_id`: the community whose pool pays, within its rules; None: the user pays. `audience`: who sees it.
-    `by_admin`: the platform says that the user administers that group or server.
+    `by_admin`: the platform says that the user administers that group or server. `remote`: no platform says that they are in it at all.
     """
 
     key: str
@@ -186,6 +186,7 @@ class Order:
     address: Address | None = None
     community_id: int | None = None
     by_admin: bool = False
+    remote: bool = False
     event: tuple[str, str, str] | None = None
     token_id: int | None = None
     audience: Audience = ALONE

@@ -12,6 +12,7 @@ from core.access.errors import CapReached
 from core.access.models import api_tokens
 from core.db import HOUR, MINUTE, SECOND
 from core.errors import Refusal
+from core.generations.admit import look_for
 from core.generations.errors import Maintenance, TooManyQueued
 from core.generations.models import Order, State, Submitted, generations, maintenance
 from core.generations.rules import content_of
@@ -92,6 +93,7 @@ async def _queue(
     payers = {order.user_id for order in orders}
     balances = await ledger.balances([account for payer in payers for account in (wallet(payer), earnings(payer), debt(payer))])
     purses = await purses_of(connection, {order.community_id for order in orders if order.community_id is not None}, now)
+    await look_for(connection, purses, orders, now)
     budgets = await _budgets(connection, {order.token_id for order in orders if order.token_id is not None})
     refused: dict[str, Refusal] = {}
     rows: list[dict[str, Any]] = []

@@ -46,7 +46,8 @@ class PoolCap(Refusal):
 
 
 class PoolClosed(Refusal):
-    """The pool's rules do not allow this now. Facts: `why` ("off", "model", "quiet", "admins", "list": who may spend), `order`."""
+    """The pool's rules do not allow this now. Facts: `order`, and `why`: "off", "model", "quiet", "admins", "list" (who may spend),
+    "remote", "unseen" (whoever asks over HTTP is not on the list, or was not seen in the group lately)."""
 
     code = "pool_closed"
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from core.db import DAY
 from core.errors import Refusal
 from core.money import parse_credits
 from core.pools.errors import BadPolicy, PoolCap, PoolClosed, PoolEmpty
@@ -12,6 +13,8 @@ from core.pools.models import Policy, Spenders
 HOUR_SECONDS, DAY_HOURS = 3600, 24
 NONE = ("", "-", "none")
 CAPS = ("request_cap", "member_cap", "day_cap")
+SEEN = 30 * DAY
+"""How long it counts over HTTP that somebody was let spend, or ordered from the pool in its group."""
 
 
 def refusal(
@@ -46,6 +49,23 @@ def refusal(
     if balance < price:
         return PoolEmpty(needed=price, available=balance, order=order)
     return None
+
+
+def closed_to(policy: Policy, *, order: str, listed: bool, seen: bool) -> PoolClosed | None:
+    """Why a pool does not pay for whoever asks without a group, or None: its admins name who may spend, `listed` is among them, and was
+    `seen` there within SEEN. Every rule but the list refuses: it asks what only a platform knows.
+
+    >>> policy = Policy(spenders=Spenders.LIST)
+    >>> closed_to(policy, order="", listed=True, seen=True) is None
+    True
+    >>> [closed_to(policy, order="", listed=each, seen=False).facts["why"] for each in (False, True)]
+    ['remote', 'unseen']
+    >>> closed_to(Policy(), order="", listed=True, seen=True).facts["why"]
+    'remote'
+    """
+    if policy.spenders is not Spenders.LIST or not listed:
+        return PoolClosed(why="remote", order=order)
+    return None if seen else PoolClosed(why="unseen", order=order)
 
 
 def is_quiet(hours: tuple[int, int], now: float) -> bool:

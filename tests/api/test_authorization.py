@@ -120,6 +120,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/admin/transactions"): Rule(403, "admin", admins=200),
     ("GET", "/admin/statistics"): Rule(403, "admin", admins=200),
     ("GET", "/presets"): Rule(200, "generate"),
+    ("GET", "/pools"): Rule(200, "generate"),
+    ("GET", "/pools/{number}"): Rule(200, "generate", others=404),
+    ("POST", "/pools/{number}/contributions"): Rule(201, SESSION, others=404, frozen=403, body={"amount": "1"}),
     ("GET", "/presets/{name}"): Rule(404, "generate"),
     ("POST", "/presets"): Rule(409, "presets", frozen=403, body=PRESET),  # an admin took it down
     ("POST", "/presets/{name}/withdraw"): Rule(404, "presets"),
@@ -179,6 +182,9 @@ async def cast(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Cast]:
         await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
         await stage.app.run(lambda work: work.presets.publish(Draft(**PRESET), other.id, 20))
         await stage.app.run(lambda work: work.presets.freeze("neon-shoe"))
+        for number in (1, 2):
+            made = await stage.app.run(lambda work, number=number: work.pools.found("telegram", f"-{number}", "Club"))  # type: ignore[misc]
+            await stage.app.run(lambda work, made=made: work.pools.let(made, stage.creator.id, may=True))  # type: ignore[misc]  # a default
         yield Cast(served, client, {"other": other, "admin": admin})
 
 
