@@ -113,6 +113,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/disputes"): Rule(200, "disputes"),
     ("GET", "/disputes/{number}"): Rule(404, "disputes"),
     ("GET", "/admin/disputes"): Rule(403, "admin", admins=200),
+    ("POST", "/admin/disputes/{number}/take"): Rule(403, "admin", admins=404),
     ("POST", "/admin/disputes/{number}/resolve"): Rule(403, "admin", admins=404, body={"verdict": "refund", "reason": "blank"}),
     ("GET", "/admin"): Rule(307),
     ("GET", "/admin/users"): Rule(403, "admin", admins=422),
@@ -125,6 +126,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/pools/{number}/contributions"): Rule(201, SESSION, others=404, frozen=403, body={"amount": "1"}),
     ("GET", "/presets/{name}"): Rule(404, "generate"),
     ("POST", "/presets"): Rule(409, "presets", frozen=403, body=PRESET),  # an admin took it down
+    ("POST", "/presets/{name}/cover"): Rule(409, "presets", others=404, frozen=403, body={"generation": 1}),  # it waits
     ("POST", "/presets/{name}/withdraw"): Rule(404, "presets"),
     ("GET", "/resources"): Rule(200, "resources", as_miner=True),
     ("POST", "/resources"): Rule(201, "resources", frozen=403, body=LEND, as_miner=True),
