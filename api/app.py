@@ -23,6 +23,7 @@ from api import (
     pictures,
     pools,
     presets,
+    receipts,
     resources,
     topups,
     wallet,
@@ -51,7 +52,8 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    programs = (auth, joining, leaving, models, generations, disputes, presets, pools, pictures, wallet, topups, resources, openai, admin)
+    orders, money = (models, generations, disputes, presets, pools, pictures), (wallet, topups, receipts)
+    programs = (auth, joining, leaving, *orders, *money, resources, openai, admin)
     for module in (*programs, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)
