@@ -92,15 +92,20 @@ async def read_preset(request: Request, name: Name, caller: Reader) -> PresetSho
     responses=refusals(400, 401, 403, 409, 413, 415, 422),
     summary="Publish a preset",
 )
-async def publish_preset(request: Request, asked: PresetAsked, caller: Author) -> PresetShown:
+async def publish_preset(request: Request, asked: PresetAsked, caller: Author, key: IdempotencyKey = None) -> Response:
     """By publishing one says that the text is one's own to publish. Its author earns by each picture that others make with it."""
     if caller.user.frozen:
         raise Frozen()
     app = core_of(request)
     options = asked.options | {PREFIX + name: value for name, value in asked.defaults.items()}
     draft = Draft(asked.name, asked.title, asked.template, options, tuple(asked.tags))
-    made = await app.run(lambda work: work.presets.publish(draft, caller.user.id, app.settings.presets_per_author))
-    return _shown(app, made, caller)
+
+    async def act() -> Answer:
+        made = await app.run(lambda work: work.presets.publish(draft, caller.user.id, app.settings.presets_per_author))
+        return Answer(201, _shown(app, made, caller).model_dump_json().encode(), {"Location": f"/presets/{made.name}"})
+
+    done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(), act)
+    return done.response(replayed=replayed)
 
 
 @router.post(

@@ -172,7 +172,8 @@ async def test_a_preset_makes_the_prompt(served: Served) -> None:
 async def test_covers_and_refused_prompts(database_url: str, tmp_path: Path) -> None:
     async with served_stage(database_url, tmp_path, strikes_per_user=2) as served, served.client() as client:
         mine = {"name": "blue-shoe", "title": "Blue", "template": "a blue {subject}"}
-        assert (await client.post("/presets", json=mine)).json()["cover"] is None
+        published = [await client.post("/presets", json=mine, headers={"Idempotency-Key": "p1"}) for _ in range(2)]
+        assert [(each.json()["version"], each.json()["cover"]) for each in published] == [(1, None)] * 2, "a retry is no second version"
         async with served.working():
             for asked in ({"preset": "blue-shoe", "prompt": "boot"}, {"prompt": "a boot"}):
                 waiting = (await client.post("/generations", json=asked)).json()["id"]
