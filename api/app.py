@@ -21,7 +21,9 @@ from api import (
     office,
     openai,
     pictures,
+    pools,
     presets,
+    receipts,
     resources,
     topups,
     wallet,
@@ -50,7 +52,8 @@ def make_api(app: App) -> FastAPI:
     api.state.accounts = Accounts(app)
     api.state.waiting = Waiting(app)
     errors.install(api)
-    programs = (auth, joining, leaving, models, generations, disputes, presets, pictures, wallet, topups, resources, openai, admin)
+    orders, money = (models, generations, disputes, presets, pools, pictures), (wallet, topups, receipts)
+    programs = (auth, joining, leaving, *orders, *money, resources, openai, admin)
     for module in (*programs, health, handover, docs):
         api.include_router(module.router)
     api.include_router(webhooks.router, include_in_schema=False)

@@ -46,6 +46,8 @@ class DisputeShown(Shown):
     reason: str = Field(description="Of the verdict; `blank`, `duplicate` or `wrong_size` where it was clear by rule.")
     amount: Credits | None = Field(description="What went back, or was given as goodwill.")
     proposed: State | None = Field(description="A verdict that another admin has to confirm; for admins alone.")
+    taken_by: int | None = Field(description="The admin who works on it; for admins alone.")
+    taken_until: When | None
     created_at: When
     decided_at: When | None
 
@@ -120,10 +122,27 @@ async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked,
     return done.response(replayed=replayed)
 
 
+@router.post(
+    "/admin/disputes/{number}/take", response_model=DisputeShown, responses=refusals(400, 401, 403, 404, 409, 422),
+    summary="Take a dispute",
+)  # fmt: skip
+async def take_dispute(request: Request, number: Number, caller: Admin, key: IdempotencyKey = None) -> Response:
+    """For 30 minutes no other admin decides about it; once more takes it for longer. A verdict gives it back."""
+    app = core_of(request)
+
+    async def act() -> Answer:
+        taken = await app.run(lambda work: work.disputes.take(number, caller.user))
+        return Answer(200, _shown(taken, admin=True).model_dump_json().encode())
+
+    done, replayed = await once(request, app, caller.user.id, key, {}, act)
+    return done.response(replayed=replayed)
+
+
 def _shown(dispute: Dispute, *, admin: bool = False) -> DisputeShown:
     return DisputeShown(
         id=dispute.id, generation=dispute.generation_id, kind=dispute.kind, state=dispute.state, reason=dispute.reason,
         amount=None if dispute.amount is None else format_credits(dispute.amount), proposed=dispute.proposed if admin else None,
+        taken_by=dispute.taken_by if admin else None, taken_until=moment_or_none(dispute.taken_until) if admin else None,
         created_at=moment(dispute.created_at),
         decided_at=moment_or_none(dispute.decided_at),
     )  # fmt: skip

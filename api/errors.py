@@ -74,9 +74,11 @@ AMOUNTS = frozenset({"needed", "available", "held", "asked", "debt", "left", "mo
 """Facts in milli-credits; people read Credits."""
 MOMENTS = frozenset({"until"})
 """Facts in microseconds since 1970."""
-HIDDEN = frozenset({"account", "blob", "hold", "key", "subject"})
+HIDDEN = frozenset({"account", "blob", "hold", "key", "order", "subject"})
 """Facts that name what is inside; a sentence may use them, a document does not show them."""
 RESERVED = frozenset({"type", "title", "status", "detail", "instance", "errors"})
+SAID_APART = frozenset({"off", "model", "quiet", "remote", "unseen"})
+"""Why a pool does not pay, where that has a sentence of its own."""
 FIELDS = {"ar": "ratio", "no": "negative"}
 """The core names parameters as a chat types them; a request has other names for these."""
 RETRY_SECONDS = {409: 1, 429: 60, 503: 5}
@@ -102,6 +104,8 @@ def sentence_of(error: AetherflowError) -> Text:
         code += f".{facts['problem']}"
     if error.code == "bad_preset":
         code += f".{facts['problem']}"
+    if error.code == "pool_closed" and facts["why"] in SAID_APART:
+        code += f".{facts['why']}"
     if error.code == "bad_parameter" and not facts["allowed"]:
         code += ".unsupported"
     if error.code in ("bad_prompt", "bad_parameter"):

@@ -12,6 +12,7 @@ from api.caller import Caller, allowed
 from api.idempotency import Answer, IdempotencyKey, business_key, once
 from api.language import WORDS, language_of
 from api.pages import Cursor, Limit, Page, Pager
+from api.pools import audience_of
 from api.problems import Problem
 from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, moment_or_none, refusals
 from core.app import ENDED, OUTBOX, App
@@ -20,6 +21,7 @@ from core.generations.errors import NotDelivered
 from core.generations.models import Generation, Order, Parameters, State, Wish
 from core.generations.pages import page
 from core.money import format_credits
+from core.pools.models import pool_of
 from core.presets.models import MAX_FIELDS, MAX_VALUE, Preset
 from core.presets.rules import PREFIX, filled
 from core.words import Text
@@ -51,6 +53,7 @@ class GenerationAsked(Asked):
     fields: dict[str, Annotated[str, Field(max_length=MAX_VALUE)]] = Field(
         default_factory=dict, max_length=MAX_FIELDS, description="Values of the preset's fields.", examples=[{"place": "the moon"}]
     )
+    pool: int | None = Field(None, ge=1, le=MAX_ID, description="A pool of GET /pools that pays; none: the caller does.")
 
 
 class Picture(Shown):
@@ -77,6 +80,7 @@ class GenerationShown(Shown):
     strength: int | None
     seed: int | None = Field(description="The picture's seed, where the provider tells it; else the one that was asked for.")
     parent: int | None
+    pool: int | None = Field(description="The pool that pays; null: the caller.")
     price: Credits = Field(description="Held: the most that it costs.")
     paid: Credits = Field(description="What it did cost: 0 for everything but a delivered picture.")
     place: int | None = Field(description="Its place in line while it waits; null where that was not looked up.")
@@ -195,6 +199,7 @@ def show(generation: Generation, place: int | None = None) -> GenerationShown:
         strength=chosen.strength,
         seed=generation.seed if generation.seed is not None else chosen.seed,
         parent=generation.parent_id,
+        pool=pool_of(generation.payer),
         price=format_credits(generation.held),
         paid=format_credits(generation.paid),
         place=place,
@@ -219,8 +224,10 @@ async def _order(app: App, caller: Caller, asked: GenerationAsked, order_key: st
             raise NotDelivered(generation=parent.id, state=parent.state)
         wish = replace(wish, source_blob=parent.blob, parent_id=parent.id, spoiler=parent.spoiler)
         wish = replace(wish, preset_id=wish.preset_id or parent.preset_id)
-    checked, price = await app.ask(caller.user.id, wish)
-    submitted = await app.submit(Order(order_key, caller.user.id, checked, price, token_id=caller.token_id))
+    audience = await audience_of(app, caller.user.id, asked.pool)
+    checked, price = await app.ask(caller.user.id, wish, audience)
+    order = Order(order_key, caller.user.id, checked, price, community_id=asked.pool, token_id=caller.token_id, audience=audience)
+    submitted = await app.submit(replace(order, remote=True))
     generation = submitted.generation
     headers = {"Location": f"/generations/{generation.id}"}
     return Answer(202, show(generation).model_dump_json().encode(), headers)

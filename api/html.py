@@ -36,7 +36,11 @@ border-bottom:1px solid #7f8bab44;vertical-align:top}td.n,th.n{text-align:right;
 .row button{margin-top:0}figure{margin:0}figure img{width:100%;border-radius:.6rem;display:block}figcaption{font-size:.85rem}
 .problem{color:#a3192b;font-weight:600}.done{color:#14663a;font-weight:600}.quiet{color:#5b6684}
 @media(prefers-color-scheme:dark){body{background:#0f1424;color:#e8ecf8}main{background:#1a2138;box-shadow:none}input{background:#0f1424;border-color:#6f7aa0}
-.problem{color:#ff9aa5}.done{color:#7fdca4}.quiet{color:#a9b3d0}a{color:#9db2ff}}"""
+.problem{color:#ff9aa5}.done{color:#7fdca4}.quiet{color:#a9b3d0}a{color:#9db2ff}}
+#receipt th{font-weight:600;white-space:nowrap;padding-right:1rem}#receipts{padding-left:1.2rem;margin:0}
+@media(max-width:30rem){#receipt th{white-space:normal}}
+@media print{:root{color-scheme:light}body{background:#fff;color:#000;display:block}.quiet{color:#333}.screen{display:none}
+main,main.wide{box-shadow:none;background:#fff;width:auto;max-width:none;margin:0;padding:0}a{color:inherit;text-decoration:none}}"""
 
 
 @router.get("/static/page.css")

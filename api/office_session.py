@@ -22,13 +22,13 @@ from api.language import WORDS, language_of
 from api.limits import count_signing_in
 from api.problems import Problem
 from api.shown import core_of
-from api.signing import read_signed, sign
 from core.access.errors import BadAddress, Unauthenticated, WrongPassword
 from core.access.models import MAX_PASSWORD, Entrance
 from core.access.sign import Claim
 from core.app import App
 from core.db import SECOND
 from core.users.models import User
+from core.vault.sign import read_signed, sign
 from core.words import Text
 
 COOKIE = "aetherflow_admin"
@@ -76,7 +76,7 @@ class Session(AuthProvider):
     async def authenticate(self, request: Request) -> AdminUser | None:
         """The admin of the cookie, as they are now; None for anybody else."""
         app = core_of(request)
-        marked = read_signed(app, COOKIE, request.cookies.get(COOKIE, ""))
+        marked = read_signed(app.vault, COOKIE, request.cookies.get(COOKIE, ""))
         if marked is None:
             return None
         user_id, session_id, began, seen = map(int, marked.split(","))
@@ -136,7 +136,7 @@ def _may(user: User) -> bool:
 
 def _renew(request: Request, user_id: int, session_id: int, began: int) -> None:
     app = core_of(request)
-    value = sign(app, COOKIE, f"{user_id},{session_id},{began},{app.now() // SECOND}")
+    value = sign(app.vault, COOKIE, f"{user_id},{session_id},{began},{app.now() // SECOND}")
     request.state.cookie = _cookie(value, IDLE, secure=request.url.scheme == "https")
 
 

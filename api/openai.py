@@ -10,6 +10,7 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -21,19 +22,23 @@ from api.language import WORDS, language_of
 from api.openai_errors import openai_error
 from api.openai_sizes import ratio_of
 from api.pictures import BEST, Format, link, picture
+from api.pools import audience_of
 from api.problems import Problem
-from api.shown import Asked, core_of
+from api.shown import MAX_ID, Asked, core_of
 from api.waiting import Waiting
 from core.app import ENDED, OUTBOX, App
 from core.catalog import MAX_PROMPT, MAX_SEED, Model, UnknownModel
 from core.db import SECOND
 from core.errors import Refusal
+from core.generations.admit import look_for
 from core.generations.errors import NotWaiting
 from core.generations.models import Generation, Order, Parameters, State, Wish
 from core.generations.service import read_by_key
+from core.generations.spend import purses_of
 from core.ledger.errors import InsufficientCredits
 from core.ledger.models import earnings, wallet
 from core.money import format_credits
+from core.unit_of_work import UnitOfWork
 from core.words import Text
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
@@ -46,7 +51,7 @@ QUALITIES: Mapping[str, str | None] = {"auto": None, "standard": None, "hd": "hi
 
 
 class ImagesAsked(Asked):
-    """What OpenAI's clients send, and of ours `seed` and `negative_prompt` (by the client's `extra_body`)."""
+    """What OpenAI's clients send, and of ours `seed`, `negative_prompt` and `pool` (by the client's `extra_body`)."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a red fox in the snow", "model": "core", "size": "1024x1024"}]})
 
@@ -67,6 +72,7 @@ class ImagesAsked(Asked):
     partial_images: Literal[0] | None = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT)
+    pool: int | None = Field(None, ge=1, le=MAX_ID, description="A pool of GET /pools that pays; none: the caller does.")
 
 
 class ImageShown(BaseModel):
@@ -160,7 +166,7 @@ def _model(model: Model) -> ModelShown:
 async def _orders(app: App, caller: Caller, asked: ImagesAsked, key: str, language: str) -> list[Order]:
     """The checked orders of a request.
 
-    Raises UnknownModel, BadParameter, BadPrompt, ForbiddenPrompt, or Problem invalid_request for a size nobody draws.
+    Raises UnknownModel, BadParameter, BadPrompt, ForbiddenPrompt, PoolClosed, or Problem invalid_request for a size nobody draws.
     """
     most = app.settings.openai_pictures
     if (asked.n or 1) > most:
@@ -172,16 +178,22 @@ async def _orders(app: App, caller: Caller, asked: ImagesAsked, key: str, langua
     quality = QUALITIES.get(asked.quality or "auto", asked.quality)
     style = None if asked.style in ("vivid", "natural") else asked.style
     parameters = Parameters(ratio_of(asked.size, model, language), asked.seed, asked.negative_prompt or "", style, quality)
-    wish, price = await app.ask(caller.user.id, Wish(asked.prompt, model.id, parameters=parameters))
-    name, user_id = business_key(caller.user.id, key), caller.user.id
-    return [Order(f"{name}:{number}", user_id, wish, price, token_id=caller.token_id) for number in range(asked.n or 1)]
+    audience = await audience_of(app, caller.user.id, asked.pool)
+    wish, price = await app.ask(caller.user.id, Wish(asked.prompt, model.id, parameters=parameters), audience)
+    order = Order(
+        business_key(caller.user.id, key), caller.user.id, wish, price, community_id=asked.pool, remote=True, token_id=caller.token_id,
+        audience=audience,
+    )  # fmt: skip
+    return [replace(order, key=f"{order.key}:{number}") for number in range(asked.n or 1)]
 
 
 async def _submit_all(app: App, user_id: int, orders: Sequence[Order]) -> list[int]:
-    """All of them or none: a wallet that does not suffice for all is refused before any is ordered; when one is refused nevertheless,
+    """All of them or none: a payer that does not suffice for all is refused before any is ordered; when one is refused nevertheless,
     those that still wait are cancelled again. Raises the refusal."""
     if len(orders) > 1:
-        await _check_balance(app, user_id, orders)
+        async with app.read() as work:
+            known = await read_by_key(work.connection, [order.key for order in orders])  # by somebody who died before they answered
+            await _check_payer(work, [order for order in orders if order.key not in known])
     answers = await asyncio.gather(*(app.submit(order) for order in orders), return_exceptions=True)
     refusals = [each for each in answers if isinstance(each, BaseException)]
     accepted = [each.generation.id for each in answers if not isinstance(each, BaseException)]
@@ -196,15 +208,22 @@ async def _submit_all(app: App, user_id: int, orders: Sequence[Order]) -> list[i
     raise next((each for each in refusals if isinstance(each, Refusal)), refusals[0])
 
 
-async def _check_balance(app: App, user_id: int, orders: Sequence[Order]) -> None:
-    """Raises InsufficientCredits where the wallet does not suffice for all that is not ordered yet."""
-    accounts = (wallet(user_id), earnings(user_id))
-    async with app.read() as work:
-        balances = await work.ledger.balances(accounts)
-        known = await read_by_key(work.connection, [order.key for order in orders])  # by somebody who died before they answered
-    prices = [order.price for order in orders if order.key not in known]
-    if prices and sum(balance // prices[0] for balance in balances.values()) < len(prices):
-        raise InsufficientCredits(account=accounts[0], needed=sum(prices), available=max(balances.values()))
+async def _check_payer(work: UnitOfWork, orders: Sequence[Order]) -> None:
+    """Raises the refusal of the pool, or InsufficientCredits, where the payer does not suffice for several orders of one user."""
+    if len(orders) < 2:
+        return
+    first, number = orders[0], orders[0].community_id
+    if number is not None:
+        purses = await purses_of(work.connection, [number], work.now, lock=False)
+        await look_for(work.connection, purses, orders, work.now)
+        if problem := next((each for order in orders if (each := purses[number].take(order, work.now))), None):
+            raise problem
+        return
+    accounts = (wallet(first.user_id), earnings(first.user_id))
+    balances = await work.ledger.balances(accounts)
+    if sum(balance // first.price for balance in balances.values()) < len(orders):
+        needed = sum(order.price for order in orders)
+        raise InsufficientCredits(account=accounts[0], needed=needed, available=max(balances.values()))
 
 
 async def _answer(request: Request, app: App, asked: ImagesAsked, numbers: Sequence[int], ended: Sequence[Generation]) -> Response:

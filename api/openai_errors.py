@@ -15,6 +15,8 @@ CODES = {
     "insufficient_credits": "insufficient_quota",
     "in_debt": "insufficient_quota",
     "cap_reached": "insufficient_quota",
+    "pool_cap": "insufficient_quota",
+    "pool_empty": "insufficient_quota",
     "unknown_model": "model_not_found",
     "moderated": "moderation_blocked",
     "forbidden_prompt": "moderation_blocked",
@@ -22,7 +24,7 @@ CODES = {
     "slow_down": "rate_limit_exceeded",
     "too_many_queued": "rate_limit_exceeded",
 }
-STATUS = {"insufficient_credits": 429, "in_debt": 429, "cap_reached": 429, "unknown_model": 404}
+STATUS = {"insufficient_credits": 429, "in_debt": 429, "cap_reached": 429, "pool_cap": 429, "pool_empty": 429, "unknown_model": 404}
 """Where OpenAI uses another status than the rest of the api."""
 RETRIED = frozenset({"slow_down", "busy"})
 """What a client may try again by itself: nothing was ordered."""

@@ -8,8 +8,8 @@ from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.problems import Problem
-from api.signing import read_signed, sign
 from core.app import App
+from core.vault.sign import read_signed, sign
 
 Item = TypeVar("Item")
 Shown = TypeVar("Shown")
@@ -44,7 +44,7 @@ class Pager:
         """The place that a cursor stands for; None without one. Raises Problem bad_cursor for one that is not ours, or of another list."""
         if cursor is None:
             return None
-        text = read_signed(self._app, self._purpose, cursor)
+        text = read_signed(self._app.vault, self._purpose, cursor)
         if text is None:
             raise Problem("bad_cursor")
         return [int(part) for part in text.split(",")]
@@ -53,7 +53,7 @@ class Pager:
         """The page of `found`, which was asked for with one item more than `limit`, so that the last page is known as such."""
         shown, following = found[: self._limit], None
         if len(found) > self._limit:
-            cursor = sign(self._app, self._purpose, ",".join(map(str, place(shown[-1]))))
+            cursor = sign(self._app.vault, self._purpose, ",".join(map(str, place(shown[-1]))))
             query = urlencode([*self._kept, ("limit", self._limit), ("cursor", cursor)])
             following = f"{self._request.url.path}?{query}"
         return Page(data=[show(each) for each in shown], next=following)

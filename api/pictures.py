@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Request, Response
 from PIL import Image
 
 from api.shown import core_of, refusals
-from api.signing import read_signed, sign
 from core.app import App
 from core.blobs import BlobsUnavailable
 from core.db import SECOND
 from core.errors import NotFound
 from core.generations.models import Generation, State
 from core.presets.models import Preset, PresetState
+from core.vault.sign import read_signed, sign
 
 router = APIRouter(tags=["generations"])
 
@@ -29,13 +29,13 @@ BEST = 100
 def link(app: App, generation: Generation, kind: Format, compression: int) -> str:
     """A link to a delivered picture, good for LINK_SECONDS for whoever has it."""
     until = app.now() // SECOND + LINK_SECONDS
-    signed = sign(app, PURPOSE, f"{generation.id},{until},{kind},{compression}")
+    signed = sign(app.vault, PURPOSE, f"{generation.id},{until},{kind},{compression}")
     return f"{app.settings.public_url.rstrip('/')}/pictures/{signed}"
 
 
 def cover_link(app: App, preset: Preset) -> str:
     """A link to a preset's cover, good for LINK_SECONDS for whoever has it."""
-    signed = sign(app, COVER, f"{preset.id},{app.now() // SECOND + LINK_SECONDS}")
+    signed = sign(app.vault, COVER, f"{preset.id},{app.now() // SECOND + LINK_SECONDS}")
     return f"{app.settings.public_url.rstrip('/')}/covers/{signed}"
 
 
@@ -70,7 +70,7 @@ async def picture(app: App, generation: Generation, kind: Format, compression: i
 async def read_picture(request: Request, signed: Annotated[str, Path(max_length=300)]) -> Response:
     """The picture of a link that POST /v1/images/generations answered. Needs no token; the link ends after an hour."""
     app = core_of(request)
-    text = read_signed(app, PURPOSE, signed)
+    text = read_signed(app.vault, PURPOSE, signed)
     if text is None:
         raise NotFound()
     number, until, kind, compression = text.split(",")
@@ -97,7 +97,7 @@ async def read_picture(request: Request, signed: Annotated[str, Path(max_length=
 async def read_cover(request: Request, signed: Annotated[str, Path(max_length=300)]) -> Response:
     """The cover of a preset that GET /presets listed. Needs no token; the link ends after an hour, and with the preset."""
     app = core_of(request)
-    number, _, until = (read_signed(app, COVER, signed) or "0,0").partition(",")
+    number, _, until = (read_signed(app.vault, COVER, signed) or "0,0").partition(",")
     left = int(until) - app.now() // SECOND
     if left <= 0:
         raise NotFound()

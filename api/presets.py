@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
 from api.caller import Caller, allowed
+from api.idempotency import Answer, IdempotencyKey, once
 from api.pictures import cover_link
-from api.shown import Asked, Shown, core_of, refusals
+from api.shown import MAX_ID, Asked, Shown, core_of, refusals
 from core.app import App
 from core.presets.models import MAX_NAME, MAX_TAGS, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
 from core.presets.rules import PREFIX, fields_of
@@ -55,6 +56,12 @@ class PresetAsked(Asked):
     tags: list[Annotated[str, Field(max_length=20)]] = Field(default_factory=list, max_length=MAX_TAGS)
 
 
+class CoverAsked(Asked):
+    """Which picture."""
+
+    generation: int = Field(ge=1, le=MAX_ID, description="A delivered picture of one's own, made with the preset.")
+
+
 @router.get("/presets", response_model=PresetsShown, responses=refusals(401, 403, 422), summary="Presets")
 async def list_presets(
     request: Request,
@@ -85,15 +92,38 @@ async def read_preset(request: Request, name: Name, caller: Reader) -> PresetSho
     responses=refusals(400, 401, 403, 409, 413, 415, 422),
     summary="Publish a preset",
 )
-async def publish_preset(request: Request, asked: PresetAsked, caller: Author) -> PresetShown:
+async def publish_preset(request: Request, asked: PresetAsked, caller: Author, key: IdempotencyKey = None) -> Response:
     """By publishing one says that the text is one's own to publish. Its author earns by each picture that others make with it."""
     if caller.user.frozen:
         raise Frozen()
     app = core_of(request)
     options = asked.options | {PREFIX + name: value for name, value in asked.defaults.items()}
     draft = Draft(asked.name, asked.title, asked.template, options, tuple(asked.tags))
-    made = await app.run(lambda work: work.presets.publish(draft, caller.user.id, app.settings.presets_per_author))
-    return _shown(app, made, caller)
+
+    async def act() -> Answer:
+        made = await app.run(lambda work: work.presets.publish(draft, caller.user.id, app.settings.presets_per_author))
+        return Answer(201, _shown(app, made, caller).model_dump_json().encode(), {"Location": f"/presets/{made.name}"})
+
+    done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(), act)
+    return done.response(replayed=replayed)
+
+
+@router.post(
+    "/presets/{name}/cover", response_model=PresetShown, responses=refusals(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    summary="Give a preset of mine a cover",
+)  # fmt: skip
+async def cover_preset(request: Request, name: Name, asked: CoverAsked, caller: Author, key: IdempotencyKey = None) -> Response:
+    """A picture that its author made with it, in any version; a smaller copy is kept. Veiled pictures cannot be covers."""
+    if caller.user.frozen:
+        raise Frozen()
+    app = core_of(request)
+
+    async def act() -> Answer:
+        covered = await app.cover(asked.generation, caller.user.id, name.strip().lower())
+        return Answer(200, _shown(app, covered, caller).model_dump_json().encode())
+
+    done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(), act)
+    return done.response(replayed=replayed)
 
 
 @router.post("/presets/{name}/withdraw", status_code=204, responses=refusals(401, 403, 404, 422), summary="Withdraw a preset of mine")

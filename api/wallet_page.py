@@ -16,6 +16,8 @@ from api.html import attribute, form_of, page, problem, say
 from api.language import language_of
 from api.limits import count_signing_in
 from api.pictures import here, link
+from api.receipts import HEADERS as PRINTED
+from api.receipts import receipt_page
 from api.shown import core_of
 from core.access.errors import BadAddress, BadInitData, Unauthenticated, WrongPassword
 from core.access.models import MAX_ADDRESS, MAX_PASSWORD, Entrance
@@ -27,22 +29,25 @@ from core.generations.pages import page as generations_page
 from core.ledger.models import earnings, held_account, pending, wallet
 from core.ledger.statement import Line, statement
 from core.money import format_credits, format_price
-from core.payments.errors import RailOff
-from core.payments.models import CURRENCIES, TopUp
+from core.payments.errors import PaymentNotFound, RailOff
+from core.payments.models import CURRENCIES, Payment, TopUp
 from core.payments.rules import rails_for
+from core.receipts import receipt_of
 from core.words import Amount, Text
 
 router = APIRouter(include_in_schema=False)
 TITLE = Text("wallet_page.title")
 COOKIE = "aetherflow"
 SECONDS = 24 * 3600
-LINES, PICTURES = 10, 12
+LINES, PICTURES, PAYMENTS = 10, 12, 20
 OPEN_SECONDS = 5.0
+FRAMES = "frame-ancestors https://web.telegram.org"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-    "form-action 'self'; frame-ancestors https://web.telegram.org; base-uri 'none'"
+    f"form-action 'self'; {FRAMES}; base-uri 'none'"
 }
 """Telegram's web client shows Mini Apps in a frame; where there is `frame-ancestors`, X-Frame-Options counts for nothing (CSP3, 6.4.2)."""
+RECEIPT_HEADERS = {**PRINTED, "Content-Security-Policy": PRINTED["Content-Security-Policy"].replace("frame-ancestors 'none'", FRAMES)}
 SCRIPT = """const data = new URLSearchParams(location.hash.slice(1)).get("tgWebAppData");
 if (data) {
   fetch("/app/telegram", {method: "POST", headers: {"Content-Type": "application/x-www-form-urlencoded"},
@@ -60,6 +65,7 @@ class Wallet:
     lines: list[Line]
     older: str | None
     made: list[Generation]
+    paid: list[Payment]
 
 
 @router.get("/static/app.js")
@@ -136,6 +142,21 @@ async def topup(request: Request) -> Response:
     return RedirectResponse(f"/pay/{payment.order}", 303)
 
 
+@router.get("/app/receipts/{number}")
+async def receipt(request: Request, number: str) -> HTMLResponse:
+    """The receipt of a payment of whoever is signed in."""
+    entrance = await _entrance(request)
+    if entrance is None:
+        return _sign_in(request, status=401)
+    request.state.chosen = entrance.user.locale
+    back = f"<p class=screen><a href=/app>{say(request, TITLE)}</a></p>"
+    try:
+        found = await receipt_of(core_of(request), int(number) if re.fullmatch(r"\d{1,18}", number, re.ASCII) else 0, entrance.user.id)
+    except PaymentNotFound as error:
+        return _page(request, problem(request, error) + back, 404)
+    return receipt_page(request, found, back, RECEIPT_HEADERS)
+
+
 async def _entrance(request: Request) -> Entrance | None:
     try:
         return await accounts_of(request).enter(request.cookies.get(COOKIE, ""))
@@ -159,8 +180,9 @@ async def _wallet(app: App, user_id: int, before: str) -> Wallet:
         balances = await work.ledger.balances(names.values())
         lines = await statement(work.connection, mine, LINES + 1, (int(place[1]), int(place[2])) if place else None)
         made = await generations_page(work.connection, user_id, PICTURES, state=State.DELIVERED)
+        paid = [each for each in await work.payments.newest(user_id, PAYMENTS) if each.paid_at is not None]
     older = f"{lines[LINES - 1].entry}-{lines[LINES - 1].position}" if len(lines) > LINES else None
-    return Wallet({name: balances[account] for name, account in names.items()}, lines[:LINES], older, made)
+    return Wallet({name: balances[account] for name, account in names.items()}, lines[:LINES], older, made, paid)
 
 
 def _page(request: Request, body: str, status: int = 200, *, wide: bool = False) -> HTMLResponse:
@@ -184,7 +206,9 @@ def _shown(request: Request, entrance: Entrance, found: Wallet) -> str:
     big = f"<p class=big id=balance>{say(request, Text('wallet_page.credits', {'amount': balances['balance']}))}</p>"
     rest = f"<p class=quiet>{say(request, Text('wallet_page.rest', balances))}</p>"
     out = f"<form method=post action=/app/logout><button class=quiet>{say(request, Text('wallet_page.logout'))}</button></form>"
-    return head + big + rest + _topups(request, found) + _statement(request, found) + _pictures(request, found) + out
+    return (
+        head + big + rest + _topups(request, found) + _statement(request, found) + _paid(request, found) + _pictures(request, found) + out
+    )
 
 
 def _topups(request: Request, found: Wallet) -> str:
@@ -225,6 +249,15 @@ def _statement(request: Request, found: Wallet) -> str:
 def _what(request: Request, line: Line) -> str:
     code = f"wallet_page.movement.{line.movement}"
     return say(request, Text(code)) if say(request, Text(code)) != code else line.kind
+
+
+def _paid(request: Request, found: Wallet) -> str:
+    lines = "".join(
+        f"<li><a href=/app/receipts/{each.id}>{datetime.fromtimestamp((each.paid_at or 0) / SECOND, UTC):%Y-%m-%d} · "
+        f"{format_price(each.amount, each.currency)} · {format_credits(each.credits)}</a></li>"
+        for each in found.paid
+    )
+    return f"<h2>{say(request, Text('wallet_page.receipts'))}</h2><ul id=receipts>{lines}</ul>" if lines else ""
 
 
 def _pictures(request: Request, found: Wallet) -> str:

@@ -1,5 +1,6 @@
 """The App: settings become database, vault, blobs, providers; and the use cases that reach beyond one transaction."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,6 +33,9 @@ from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode, line_of
 from core.pools.audit import audit_pools
 from core.pools.models import Asker, Ballot, Community
+from core.presets.errors import BadPreset, PresetNotFound
+from core.presets.models import Preset
+from core.presets.rules import shrunk
 from core.providers.base import Provider
 from core.providers.moderator import Moderator
 from core.resources.errors import KeyOfAnother, NotAKey
@@ -146,10 +150,10 @@ class App:
         veiled = self.moderation.check(checked.prompt, audience)
         return replace(checked, spoiler=checked.spoiler or veiled), price
 
-    async def ask(self, user_id: int, wish: Wish) -> tuple[Wish, int]:
+    async def ask(self, user_id: int, wish: Wish, audience: Audience = ALONE) -> tuple[Wish, int]:
         """`price` for whoever asks without a chat; a forbidden prompt counts as a strike of theirs."""
         try:
-            return self.price(wish)
+            return self.price(wish, audience)
         except ForbiddenPrompt:
             await self.run(lambda work: work.users.strike({user_id: 1}, self.settings.strikes_per_user))
             raise
@@ -200,6 +204,27 @@ class App:
     def providers_of_key(self, text: str) -> list[str]:
         """Whose keys have this shape, by provider id."""
         return [name for name, provider in self.providers.items() if provider.looks_like_key(text)]
+
+    async def cover(self, generation_id: int, author_id: int, name: str | None = None) -> Preset:
+        """A picture that an author made with a preset of theirs becomes its cover; `name`: of that preset alone.
+
+        Raises GenerationNotFound, NotDelivered, PresetNotFound, BadPreset for a veiled one.
+        """
+        async with self.read() as work:
+            made = await work.generations.delivered((await work.generations.get(generation_id, author_id)).id)
+            preset = await work.presets.find((await work.presets.get(made.preset_id or 0)).name)
+        if preset.author_id != author_id or name not in (None, preset.name):
+            raise PresetNotFound(preset=name or preset.name)
+        if made.spoiler:
+            raise BadPreset(field="cover", problem="cover")
+        picture = await asyncio.to_thread(shrunk, await self.blobs.get(str(made.blob)))
+        blob = await self.blobs.put("covers", picture, "image/jpeg")
+
+        async def keep(work: UnitOfWork) -> Preset:
+            await work.leaving.doom(await work.presets.set_cover(preset.name, author_id, blob))
+            return await work.presets.find(preset.name)
+
+        return await self.run(keep)
 
     async def grant(self, user_id: int, amount: int, key: str) -> None:
         """Gives Credits out of nothing but the operator's word; `key` makes it once."""

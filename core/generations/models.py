@@ -178,6 +178,7 @@ class Order:
     `community_id`: the community whose pool pays, within its rules; None: the user pays. `audience`: who sees it.
     `by_member`, `by_admin`, `roles`, `channels`, `preset`: who asks, where and with which preset, as `core.pools.models.Asker` has it.
     `agreed`: as many of the community's members as are needed agree.
+    `remote`: no platform says that the user is in the group or server at all.
     """
 
     key: str
@@ -192,6 +193,7 @@ class Order:
     channels: tuple[str, ...] = ()
     preset: str | None = None
     agreed: bool = False
+    remote: bool = False
     event: tuple[str, str, str] | None = None
     token_id: int | None = None
     audience: Audience = ALONE

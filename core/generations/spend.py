@@ -15,24 +15,28 @@ from core.generations.rules import check
 from core.ledger.service import Ledger
 from core.pools.errors import PoolNotFound
 from core.pools.models import Asker, Community, Spenders, communities, pool
-from core.pools.rules import refusal
+from core.pools.rules import closed_to, refusal
 from core.pools.service import listed_of, read
 
 
 @dataclass(slots=True)
 class Purse:
     """A pool within a batch of orders. `today`: milli-credits by member, held ones included; `listed`: the members that its admins let,
-    where that counts. `community` None: there is no such pool."""
+    where that counts; `seen`: of those who order over HTTP, who was seen there lately. `community` None: there is no such pool."""
 
     community: Community | None
     balance: int = 0
     today: dict[int, int] = field(default_factory=dict)
     listed: frozenset[int] = frozenset()
+    seen: set[int] = field(default_factory=set)
 
     def refuses(self, order: Order, now: int) -> Refusal | None:
         """Why one more order is not paid for, or None."""
         if self.community is None:
             return PoolNotFound()
+        member = {"listed": order.user_id in self.listed, "seen": order.user_id in self.seen}
+        if order.remote and (closed := closed_to(self.community.policy, order=order.key, **member)) is not None:
+            return closed
         return refusal(
             self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
             member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), asker=self._asker(order),

@@ -13,6 +13,7 @@ from core.access.errors import CapReached
 from core.access.models import api_tokens
 from core.db import HOUR, MINUTE, SECOND, Rows, one_of, run_rows
 from core.errors import Refusal
+from core.generations.admit import look_for
 from core.generations.errors import Maintenance, TooManyQueued
 from core.generations.models import Generation, Order, State, Submitted, maintenance
 from core.generations.rules import content_of
@@ -164,6 +165,7 @@ async def _judge(
 ) -> tuple[list[dict[str, Any]], dict[str, Refusal]]:
     """The rows of the orders that nothing stands against, and why the others are refused, by key."""
     purses = await purses_of(connection, {order.community_id for order in orders if order.community_id is not None}, now)
+    await look_for(connection, purses, orders, now)
     budgets = await _budgets(connection, {order.token_id for order in orders if order.token_id is not None})
     refused: dict[str, Refusal] = {}
     rows: list[dict[str, Any]] = []

@@ -61,7 +61,7 @@ class PoolClosed(Refusal):
     """The pool's rules do not allow this now. Facts: `why`, `order`.
 
     `why`: "off", "model", "preset", "channel", "quiet"; "left": not in the group; "admins", "list", "roles": who may spend; "no_roles": as
-    "roles", where the platform has none.
+    "roles", where the platform has none; "remote", "unseen": over HTTP somebody is not on the list, or was not seen in the group lately.
     """
 
     code = "pool_closed"

@@ -287,3 +287,13 @@ class Refill:
 def pool(community_id: int) -> str:
     """The account of a community's Credits."""
     return f"pool:{community_id}"
+
+
+def pool_of(account: str) -> int | None:
+    """The community whose account it is; None for an account of anybody else.
+
+    >>> pool_of("pool:3"), pool_of("user:3:wallet")
+    (3, None)
+    """
+    kind, _, number = account.partition(":")
+    return int(number) if kind == "pool" else None

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from core.db import DAY
 from core.errors import Refusal
 from core.money import parse_credits
 from core.pools.errors import BadPledge, BadPolicy, PoolCap, PoolClosed, PoolEmpty, TooManyChosen, VotesNeeded
@@ -17,6 +18,8 @@ MAX_VOTES = 20
 MAX_PERCENT = 100
 """Of a gift, what a sponsor adds at most."""
 CAPS = ("request_cap", "member_cap", "day_cap")
+SEEN = 30 * DAY
+"""How long it counts over HTTP that somebody was let spend, or ordered from the pool in its group."""
 
 
 def refusal(
@@ -191,6 +194,23 @@ def read_refill(answers: Mapping[str, str]) -> tuple[int, Every, int]:
     if every not in list(Every):
         raise BadPledge(field="every")
     return read_amount(answers, "level"), Every(every), read_amount(answers, "most")
+
+
+def closed_to(policy: Policy, *, order: str, listed: bool, seen: bool) -> PoolClosed | None:
+    """Why a pool does not pay for whoever asks without a group, or None: its admins name who may spend, `listed` is among them, and was
+    `seen` there within SEEN. Every rule but the list refuses: it asks what only a platform knows.
+
+    >>> policy = Policy(spenders=Spenders.LIST)
+    >>> closed_to(policy, order="", listed=True, seen=True) is None
+    True
+    >>> [closed_to(policy, order="", listed=each, seen=False).facts["why"] for each in (False, True)]
+    ['remote', 'unseen']
+    >>> closed_to(Policy(), order="", listed=True, seen=True).facts["why"]
+    'remote'
+    """
+    if policy.spenders is not Spenders.LIST or not listed:
+        return PoolClosed(why="remote", order=order)
+    return None if seen else PoolClosed(why="unseen", order=order)
 
 
 def is_quiet(hours: tuple[int, int], now: float) -> bool:

@@ -14,6 +14,7 @@ from core.access.models import Scope
 from core.presets.models import Draft
 from core.users.models import Role, User
 from tests.api.stage import Served, served_stage
+from tests.payments.till import till
 
 SCOPES = frozenset(Scope)
 
@@ -67,6 +68,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/app/login"): Rule(401),
     ("POST", "/app/telegram"): Rule(401),
     ("POST", "/app/logout"): Rule(303),
+    ("GET", "/app/receipts/{number}"): Rule(401),  # a session in a cookie, as the next
+    ("GET", "/receipts/{signed}"): Rule(404),
     ("POST", "/app/topup"): Rule(401),  # a session in a cookie, which nobody here has
     ("GET", "/auth/verify"): Rule(410),
     ("POST", "/auth/verify/form"): Rule(410),
@@ -100,8 +103,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("DELETE", "/me/tokens/{number}"): Rule(204, SESSION, others=404, frozen=404),
     ("GET", "/wallet/packages"): Rule(200, "wallet:topup"),
     ("POST", "/wallet/topups"): Rule(404, "wallet:topup", body={"package": "unknown", "rail": "stripe"}),
+    ("GET", "/wallet/payments/{number}/receipt"): Rule(200, "wallet:topup", others=404),
     ("GET", "/wallet/topups"): Rule(200, "wallet:topup"),
-    ("GET", "/wallet/topups/{number}"): Rule(404, "wallet:topup"),
+    ("GET", "/wallet/topups/{number}"): Rule(200, "wallet:topup", others=404),
     ("GET", "/wallet"): Rule(200, "wallet:read"),
     ("GET", "/wallet/transactions"): Rule(200, "wallet:read"),
     ("POST", "/generations"): Rule(202, "generate", others=402, frozen=403, body=PROMPT),
@@ -113,6 +117,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/disputes"): Rule(200, "disputes"),
     ("GET", "/disputes/{number}"): Rule(404, "disputes"),
     ("GET", "/admin/disputes"): Rule(403, "admin", admins=200),
+    ("POST", "/admin/disputes/{number}/take"): Rule(403, "admin", admins=404),
     ("POST", "/admin/disputes/{number}/resolve"): Rule(403, "admin", admins=404, body={"verdict": "refund", "reason": "blank"}),
     ("GET", "/admin"): Rule(307),
     ("GET", "/admin/users"): Rule(403, "admin", admins=422),
@@ -120,8 +125,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/admin/transactions"): Rule(403, "admin", admins=200),
     ("GET", "/admin/statistics"): Rule(403, "admin", admins=200),
     ("GET", "/presets"): Rule(200, "generate"),
+    ("GET", "/pools"): Rule(200, "generate"),
+    ("GET", "/pools/{number}"): Rule(200, "generate", others=404),
+    ("POST", "/pools/{number}/contributions"): Rule(201, SESSION, others=404, frozen=403, body={"amount": "1"}),
     ("GET", "/presets/{name}"): Rule(404, "generate"),
     ("POST", "/presets"): Rule(409, "presets", frozen=403, body=PRESET),  # an admin took it down
+    ("POST", "/presets/{name}/cover"): Rule(409, "presets", others=404, frozen=403, body={"generation": 1}),  # it waits
     ("POST", "/presets/{name}/withdraw"): Rule(404, "presets"),
     ("GET", "/resources"): Rule(200, "resources", as_miner=True),
     ("POST", "/resources"): Rule(201, "resources", frozen=403, body=LEND, as_miner=True),
@@ -185,6 +194,10 @@ async def cast(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Cast]:
         await stage.app.run(lambda work: work.users.add_role(admin.id, Role.ADMIN))
         await stage.app.run(lambda work: work.presets.publish(Draft(**PRESET), other.id, 20))
         await stage.app.run(lambda work: work.presets.freeze("neon-shoe"))
+        for number in (1, 2):
+            await till(stage).bought(str(number))
+            made = await stage.app.run(lambda work, number=number: work.pools.found("telegram", f"-{number}", "Club"))  # type: ignore[misc]
+            await stage.app.run(lambda work, made=made: work.pools.let(made, stage.creator.id, may=True))  # type: ignore[misc]  # a default
         yield Cast(served, client, {"other": other, "admin": admin})
 
 

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import update
 
 from api.office_session import COOKIE, IDLE, LONGEST
-from api.signing import sign
 from core.disputes.models import Kind
 from core.disputes.models import State as DisputeState
 from core.ledger.models import wallet
 from core.oversight.record import VIEWS
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, Role, User, users
+from core.vault.sign import sign
 from core.worker import Worker
 from tests.api.stage import Served, served_stage
 from tests.stage import work_off
@@ -91,10 +91,10 @@ async def test_only_an_admin_gets_in_and_stays_in(served: Served, caplog: pytest
         session, now = (await served.app.run(lambda work: work.access.begin_session(boss.id))), served.app.now() // 1_000_000
         for began, seen, good in ((now, now, True), (now, now - IDLE, False), (now - LONGEST, now, False), (now + 9, now + 9, False)):
             client.cookies.delete(COOKIE)
-            client.cookies.set(COOKIE, sign(served.app, COOKIE, f"{boss.id},{session.session_id},{began},{seen}"), path="/admin")
+            client.cookies.set(COOKIE, sign(served.app.vault, COOKIE, f"{boss.id},{session.session_id},{began},{seen}"), path="/admin")
             assert await inside(client) is good
         client.cookies.delete(COOKIE)
-        client.cookies.set(COOKIE, sign(served.app, "other", f"{boss.id},{session.session_id},{now},{now}"), path="/admin")
+        client.cookies.set(COOKIE, sign(served.app.vault, "other", f"{boss.id},{session.session_id},{now},{now}"), path="/admin")
         assert not await inside(client)
 
 

@@ -2,6 +2,7 @@
 the processes is killed in the middle of it."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from core.generations.models import Generation, State
 from core.generations.pages import page
 from core.hints import wait
 from core.ledger.models import held_account, wallet
+from core.pools.models import Policy, Spenders, pool
 from core.providers.http import make_client
 from core.providers.stability import StabilityProvider
 from core.users.models import User
@@ -26,15 +28,27 @@ from sandbox.world import World
 from tests.fleet import Fleet, fleet
 from tests.stage import PRICE, Stage, breaches, staged
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
-
-PICTURES, REQUESTS, TRIES = 10, 64, 20
+PICTURES, REQUESTS, ROUND = 10, 64, 20
+TRIES = int(os.environ.get("AETHERFLOW_TEST_TRIES", ROUND))
+"""Wallet, token and pool by turns; with 60, each of them is killed in every way."""
 KILLS = {5: "first", 9: "worker", 13: "second", 17: "worker"}
-"""The tries in which a process is killed."""
-BUDGETS = ("wallet", "token")
+"""The tries of a round in which a process is killed."""
+pytestmark = [pytest.mark.timeout(max(300, 15 * TRIES)), pytest.mark.asyncio(loop_scope="module")]
+BUDGETS = ("wallet", "token", "pool")
 SECONDS = 60.0
 REFUSED = 429
 """`insufficient_quota`, as OpenAI says it."""
+RICH = 1_000 * PRICE
+
+
+@dataclass
+class Spender:
+    """Somebody who asks, and the account that pays; `pool` where it is a community's."""
+
+    user: User
+    token: str
+    payer: str
+    pool: int | None = None
 
 
 @dataclass
@@ -44,20 +58,30 @@ class Town:
     stage: Stage
     fleet: Fleet
 
-    async def spender(self, budget: str, number: int) -> tuple[User, str]:
-        """Somebody whose wallet, or whose token's cap, suffices for PICTURES."""
-        rich, cap = (PICTURES * PRICE, None) if budget == "wallet" else (1_000 * PRICE, PICTURES * PRICE + 1)
-        user, token = await self.stage.person(f"{budget}{number}", rich), new_token()
+    async def spender(self, budget: str, number: int) -> Spender:
+        """Somebody whose wallet, whose token's cap, or whose community's pool suffices for PICTURES."""
+        cap = PICTURES * PRICE + 1 if budget == "token" else None
+        user, token = await self.stage.person(f"{budget}{number}", PICTURES * PRICE if budget == "wallet" else RICH), new_token()
         await self.stage.app.run(lambda work: work.access.add_token(user.id, token, "t", [Scope.GENERATE], cap, None, 5))
-        return user, token
+        return await self.member(user, token, number) if budget == "pool" else Spender(user, token, wallet(user.id))
 
-    async def ask(self, token: str, number: int) -> int:
+    async def member(self, user: User, token: str, number: int) -> Spender:
+        """The same person, let spend of a pool that somebody else has filled."""
+        giver, app = await self.stage.person(f"giver{number}", PICTURES * PRICE), self.stage.app
+        made = await app.run(lambda work: work.pools.found("telegram", f"-{number}", "Club"))
+        made = await app.run(lambda work: work.pools.set_policy(made, Policy(spenders=Spenders.LIST)))
+        await app.run(lambda work: work.pools.let(made, user.id, may=True))
+        await app.run(lambda work: work.pools.contribute(made, giver, PICTURES * PRICE, f"{number}"))
+        return Spender(user, token, pool(made.id), made.id)
+
+    async def ask(self, who: Spender, number: int) -> int:
         """The status of one request, at one of the two; 0 when its process was killed."""
         address = self.fleet.apis[number % 2]
-        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f"r{number}"}
+        headers = {"Authorization": f"Bearer {who.token}", "Idempotency-Key": f"r{number}"}
+        wanted = {"prompt": f"fox {number}", "response_format": "url", "pool": who.pool}
         try:
             async with httpx.AsyncClient(base_url=address, headers=headers, timeout=SECONDS) as client:
-                answer = await client.post("/v1/images/generations", json={"prompt": f"fox {number}", "response_format": "url"})
+                answer = await client.post("/v1/images/generations", json=wanted)
         except httpx.TransportError:
             return 0
         return answer.status_code
@@ -107,20 +131,21 @@ async def opened(url: str, redis_url: str, folder: Path) -> AsyncIterator[Town]:
 async def test_exactly_what_a_budget_suffices_for(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
     async with opened(postgres_url, redis_url, tmp_path) as town:
         for number in range(TRIES):
-            budget = BUDGETS[number % 2]
-            user, token = await town.spender(budget, number)
-            asked = [asyncio.ensure_future(town.ask(token, each)) for each in range(REQUESTS)]
-            if (which := KILLS.get(number)) is not None:
+            budget = BUDGETS[number % len(BUDGETS)]
+            who = await town.spender(budget, number)
+            asked = [asyncio.ensure_future(town.ask(who, each)) for each in range(REQUESTS)]
+            if (which := KILLS.get(number % ROUND)) is not None:
                 await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 await town.kill(which)
             statuses = Counter(await asyncio.gather(*asked))
-            found = await town.ended(user)
+            found = await town.ended(who.user)
             states = Counter(each.state for each in found)
             assert states == {State.DELIVERED: PICTURES}, (number, statuses)
             assert sum(each.paid for each in found) == PICTURES * PRICE
-            mine = wallet(user.id)
-            left = 0 if budget == "wallet" else (1_000 - PICTURES) * PRICE
-            assert (await town.stage.balance(mine), await town.stage.balance(held_account(mine))) == (left, 0)
+            assert {each.payer for each in found} == {who.payer}
+            left = RICH - PICTURES * PRICE if budget == "token" else 0
+            assert (await town.stage.balance(who.payer), await town.stage.balance(held_account(who.payer))) == (left, 0)
+            assert budget != "pool" or await town.stage.balance(wallet(who.user.id)) == RICH
             if which is None:
                 assert statuses == {200: PICTURES, REFUSED: REQUESTS - PICTURES}
             else:

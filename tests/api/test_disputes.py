@@ -1,6 +1,8 @@
 """Disputes and an admin's routes over HTTP, from the picture to the verdict."""
 
+from core.ledger.models import wallet
 from tests.api.stage import Served
+from tests.stage import breaches
 
 
 async def test_from_the_picture_to_the_verdict(served: Served) -> None:
@@ -29,6 +31,36 @@ async def test_from_the_picture_to_the_verdict(served: Served) -> None:
         assert (await creator.get(f"/disputes/{dispute}")).json()["reason"] == "half of it"
         assert [each["id"] for each in (await creator.get("/disputes")).json()["data"]] == [dispute]
         assert (await olga.get(f"/disputes/{dispute}")).status_code == 404, "it is not the admin's own"
+
+
+async def test_an_admin_takes_a_dispute_and_reverses_a_rejection(served: Served) -> None:
+    olga, pawel = await served.stage.admin(), await served.stage.admin("pawel")
+    async with served.client() as creator, served.client(olga) as first, served.client(pawel, Accept_Language="zh") as second:
+        async with served.working():
+            made = await creator.post("/v1/images/generations", json={"prompt": "a fox", "response_format": "url"})
+        opened = await creator.post("/disputes", json={"generation": int(made.headers["Aetherflow-Generations"]), "kind": "other"})
+        path = f"/admin/disputes/{opened.json()['id']}"
+        taken = await first.post(f"{path}/take", headers={"Idempotency-Key": "t1"})
+        again = await first.post(f"{path}/take", headers={"Idempotency-Key": "t1"})
+        assert (taken.status_code, taken.json()["taken_by"], again.json()) == (200, olga.id, taken.json())
+        assert taken.json()["taken_until"]
+        mine = (await creator.get("/disputes")).json()["data"][0]
+        assert (mine["taken_by"], mine["taken_until"]) == (None, None), "who works on it is for admins"
+        other = {"verdict": "refund", "reason": "no fox"}
+        for refused in (await second.post(f"{path}/take"), await second.post(f"{path}/resolve", json=other)):
+            assert (refused.status_code, refused.json()["minutes"], "olga" in refused.json()["detail"]) == (409, 30, True)
+        assert (await creator.post(f"{path}/take")).status_code == 403
+        assert (await first.post("/admin/disputes/999/take")).status_code == 404
+        rejected = await first.post(f"{path}/resolve", json={"verdict": "reject", "reason": "it is a fox"})
+        assert (rejected.json()["state"], rejected.json()["taken_by"]) == ("rejected", None)
+        assert (await second.post(f"{path}/take")).json()["type"] == "urn:aetherflow:already_decided"
+        assert (await second.post(f"{path}/resolve", json=other)).status_code == 409
+        reversed_ = await second.post(f"{path}/resolve", json=other | {"reverses": True})
+        assert (reversed_.json()["state"], reversed_.json()["amount"]) == ("refunded", "4.5")
+        late = await first.post(f"{path}/resolve", json=other | {"reverses": True})
+        assert (late.status_code, late.json()["type"]) == (409, "urn:aetherflow:not_reversible")
+    assert await served.stage.balance(wallet(served.stage.creator.id)) == 1_000_000
+    assert not breaches(await served.stage.audit())
 
 
 async def test_an_admin_looks_up(served: Served) -> None:

@@ -1,9 +1,11 @@
 """Ordering pictures and getting them."""
 
 import asyncio
+from io import BytesIO
 from pathlib import Path
 
 import httpx
+from PIL import Image
 
 from core.ledger.models import held_account, wallet
 from tests.api.stage import PICTURE, Served, served_stage
@@ -169,16 +171,30 @@ async def test_a_preset_makes_the_prompt(served: Served) -> None:
 
 async def test_covers_and_refused_prompts(database_url: str, tmp_path: Path) -> None:
     async with served_stage(database_url, tmp_path, strikes_per_user=2) as served, served.client() as client:
-        author = served.stage.creator.id
         mine = {"name": "blue-shoe", "title": "Blue", "template": "a blue {subject}"}
-        assert (await client.post("/presets", json=mine)).json()["cover"] is None
-        blob = await served.app.blobs.put("covers", PICTURE, "image/jpeg")
-        await served.app.run(lambda work: work.presets.set_cover("blue-shoe", author, blob))
+        published = [await client.post("/presets", json=mine, headers={"Idempotency-Key": "p1"}) for _ in range(2)]
+        assert [(each.json()["version"], each.json()["cover"]) for each in published] == [(1, None)] * 2, "a retry is no second version"
+        async with served.working():
+            for asked in ({"preset": "blue-shoe", "prompt": "boot"}, {"prompt": "a boot"}):
+                waiting = (await client.post("/generations", json=asked)).json()["id"]
+                await served.api.state.waiting.for_all([waiting], 20)
+        assert (await client.post("/presets/blue-shoe/cover", json={"generation": waiting})).status_code == 404, "made without it"
+        async with served.client(await served.stage.person("other")) as other:
+            theirs = await other.post("/presets/blue-shoe/cover", json={"generation": waiting - 1})
+            assert theirs.json()["type"] == "urn:aetherflow:generation_not_found"
+        covered = [
+            await client.post("/presets/Blue-Shoe/cover", json={"generation": waiting - 1}, headers={"Idempotency-Key": "c1"})
+            for _ in range(2)
+        ]
+        assert [each.status_code for each in covered] == [200, 200]
+        assert covered[0].json() == covered[1].json()
         link = (await client.get("/presets/blue-shoe")).json()["cover"]
         place = "/covers/" + link.rpartition("/")[2]
         async with httpx.AsyncClient(base_url=served.url) as nobody:
             shown = await nobody.get(place)
-            assert (shown.status_code, shown.content) == (200, PICTURE)
+            assert (shown.status_code, shown.headers["Content-Type"]) == (200, "image/jpeg")
+            with Image.open(BytesIO(shown.content)) as picture:
+                assert picture.size == (48, 32)
             assert (await nobody.get(place[:-2] + "xx")).status_code == 404
             await client.post("/presets/blue-shoe/withdraw")
             assert (await nobody.get(place)).status_code == 404

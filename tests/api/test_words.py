@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 import api
 import core
-from api.errors import STATUS, answer, sentence_of, status_of
+from api.errors import SAID_APART, STATUS, answer, sentence_of, status_of
 from api.language import WORDS, preferred
 from api.problems import OWN_STATUS, Problem
 from api.validation import SENTENCES
@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 VARIANTS = {
     "bad_prompt": ["bad_prompt.empty", "bad_prompt.long", "bad_prompt.control"],
     "bad_parameter": ["bad_parameter", "bad_parameter.unsupported"],
-    "bad_preset": [f"bad_preset.{each}" for each in ("name", "title", "long", "fields", "braces", "tags", "option")],
+    "bad_preset": [f"bad_preset.{each}" for each in ("name", "title", "long", "fields", "braces", "tags", "option", "cover")],
+    "pool_closed": ["pool_closed", *(f"pool_closed.{each}" for each in sorted(SAID_APART))],
 }
 """Codes that are said in more than one way."""
 FILLED_IN = {"bad_prompt": {"flag"}, "bad_prompt.empty": {"flag"}, "bad_prompt.long": {"flag"}, "bad_prompt.control": {"flag"}}

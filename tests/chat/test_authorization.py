@@ -84,6 +84,7 @@ ACTIONS: dict[str, Rule] = {
     "balance": OPEN,
     "history": OPEN,
     "statement": OPEN,
+    "receipts": OPEN,
     "paysupport": OPEN,
     "topup": Rule(),
     "buy small stripe": Rule(owner="rail_off"),  # inside Telegram only Stars

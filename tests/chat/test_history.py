@@ -11,9 +11,11 @@ from bots.chat.commands.wallet import PAGE
 from bots.chat.types import Answer
 from core.generations.pages import page
 from core.ledger.models import wallet
+from core.receipts import receipt_by_link
 from core.words import LOCALES
 from core.worker import Worker
 from tests.chat.desk import KEY, Desk, seated, sentence
+from tests.payments.till import till
 from tests.stage import work_off
 
 COUNT = 2 * PAGE + 3
@@ -94,3 +96,20 @@ async def test_a_long_prompt_is_kept_whole_by_the_button(desk: Desk) -> None:
     assert (await desk.press(keep)).message is not None
     async with desk.stage.app.read() as work:
         assert (await page(work.connection, desk.user.id, 5))[0].prompt == long.strip()
+
+
+async def test_receipts_are_linked_for_whoever_paid(desk: Desk) -> None:
+    assert "/topup" in sentence(await desk.press("receipts"))
+    shop = till(desk.stage)
+    bought = await shop.bought(user=desk.user)
+    await shop.start("k2", desk.user)
+    (link,) = re.findall(r"http://\S+/receipts/[\w-]+", sentence(await desk.press("receipts")))
+    assert (await receipt_by_link(desk.stage.app, link.rpartition("/")[2])).payment == bought
+    desk.stage.app.settings.public_url = "https://aether.example"
+    answer = await desk.press("receipts")
+    assert answer.message is not None
+    (button,) = [key for row in answer.message.rows for key in row if key.url]
+    assert str(button.url).startswith("https://aether.example/receipts/")
+    assert "https:" not in sentence(answer)
+    assert f"#{bought.id} " not in sentence(await desk.press("receipts", who="bo"))
+    assert any(key.action == "receipts" for row in (await desk.says(command="history")).message.rows for key in row)  # type: ignore[union-attr]

@@ -1,6 +1,5 @@
 """/preset: templates of prompts: list, search, show, use; publish and withdraw one's own; report another's."""
 
-import asyncio
 import re
 
 from bots.chat.grammar import parse, wish_of
@@ -9,10 +8,8 @@ from bots.chat.types import Button, Field, Form, Media, Option, Reply
 from bots.chat.wishes import ordered
 from core.generations.models import Order, Wish
 from core.mailbox.models import Notice
-from core.presets.errors import BadPreset, PresetNotFound
 from core.presets.models import MAX_FIELDS, MAX_NAME, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
-from core.presets.rules import PREFIX, fields_of, filled, shrunk
-from core.unit_of_work import UnitOfWork
+from core.presets.rules import PREFIX, fields_of, filled
 from core.words import Amount, Text
 
 PAGE = 6
@@ -94,20 +91,7 @@ async def on_published(context: Context) -> Reply:
 @action("cover", alone=True)
 async def on_cover(context: Context) -> Reply:
     """A picture that the presser made with a preset of theirs becomes its cover. Raises PresetNotFound, BadPreset for a veiled one."""
-    app, work, author = context.app, context.work, context.user.id
-    made = await work.generations.delivered((await work.generations.get(context.number(), author)).id)
-    preset = await work.presets.find((await work.presets.get(made.preset_id or 0)).name)
-    if preset.author_id != author:
-        raise PresetNotFound(preset=preset.name)
-    if made.spoiler:
-        raise BadPreset(field="cover", problem="cover")
-    picture = await asyncio.to_thread(shrunk, await app.blobs.get(str(made.blob)))
-    blob = await app.blobs.put("covers", picture, "image/jpeg")
-
-    async def keep(work: UnitOfWork) -> None:
-        await work.leaving.doom(await work.presets.set_cover(preset.name, author, blob))
-
-    await app.run(keep)
+    preset = await context.app.cover(context.number(), context.user.id)
     rows = ((Button(Text("button.preset"), f"preset {preset.name}"),),)
     return Reply(Text("preset.covered", {"name": preset.name}), rows=rows, private=True)
 

@@ -8,16 +8,20 @@ from core.db import SECOND
 from core.generations.pages import page
 from core.ledger.models import earnings, held_account, pending, wallet
 from core.ledger.statement import statement
-from core.money import format_credits
+from core.money import format_credits, format_price
+from core.receipts import LINK_SECONDS, receipt_link
 from core.words import Amount, Text
 
 PAGE = 8
 """Lines of one page."""
+RECEIPTS = 5
+"""Payments whose receipts are offered at once."""
 MOVEMENTS = frozenset(
     {"hold", "capture", "release", "expire", "topup", "grant", "refund", "refund_failed", "chargeback", "chargeback_won"}
     | {"debt", "joined", "verdict", "goodwill", "contribute", "from_pool", "allowance"}
 )
 """Kinds of entries that have words of their own."""
+BOOKS = (Button(Text("button.statement"), "statement"), Button(Text("button.receipts"), "receipts"))
 
 
 @command("balance", private=True, always=True)
@@ -39,7 +43,7 @@ async def on_history(context: Context) -> Reply:
     before = context.number() if context.event.action else 0
     found = await page(context.work.connection, context.user.id, PAGE + 1, before or None)
     if not found and not before:
-        return Reply(Text("history.empty"), rows=((Button(Text("button.statement"), "statement"),),), private=True)
+        return Reply(Text("history.empty"), rows=(BOOKS,), private=True)
     lines = [
         Text("history.line", {
             "id": each.id, "state": Text(f"state.{each.state}"), "paid": Amount(each.paid), "model": each.model,
@@ -48,7 +52,7 @@ async def on_history(context: Context) -> Reply:
         for each in found[:PAGE]
     ]  # fmt: skip
     older = f"history {found[PAGE - 1].id}" if len(found) > PAGE else ""
-    rows = (*_turn("history" if before else "", older), (Button(Text("button.statement"), "statement"),))
+    rows = (*_turn("history" if before else "", older), BOOKS)
     return Reply(Text("history", {"lines": lines, "n": len(lines)}), rows=rows, private=True, edit=bool(context.event.action))
 
 
@@ -69,6 +73,24 @@ async def on_statement(context: Context) -> Reply:
     rows = _turn("statement" if place else "", f"statement {last.entry} {last.position}" if last else "")
     text = Text("statement", {"lines": lines}) if lines else Text("statement.empty")
     return Reply(text, rows=(*rows, (Button(Text("button.history"), "history"),)), private=True, edit=True)
+
+
+@action("receipts", always=True)
+async def on_receipts(context: Context) -> Reply:
+    """The newest paid payments, each with a link to its receipt that ends by itself; for the asker alone."""
+    found = [each for each in await context.work.payments.newest(context.user.id) if each.paid_at is not None][:RECEIPTS]
+    links = {each.id: receipt_link(context.app, each) for each in found}
+    buttons = all(url.startswith("https://") for url in links.values())  # no platform has buttons that lead elsewhere
+    lines = [
+        Text("receipts.line" if buttons else "receipts.line.link", {
+            "at": datetime.fromtimestamp((each.paid_at or 0) / SECOND, UTC).strftime("%Y-%m-%d"), "id": each.id,
+            "price": format_price(each.amount, each.currency), "credits": Amount(each.credits), "url": links[each.id],
+        })
+        for each in found
+    ]  # fmt: skip
+    opens = tuple((Button(Text("button.receipt", {"id": each.id}), url=links[each.id]),) for each in found) if buttons else ()
+    text = Text("receipts", {"lines": lines, "minutes": LINK_SECONDS // 60}) if lines else Text("receipts.empty")
+    return Reply(text, rows=(*opens, (Button(Text("button.history"), "history"),)), private=True, edit=True)
 
 
 def _turn(newest: str, older: str) -> tuple[tuple[Button, ...], ...]:
