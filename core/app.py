@@ -162,9 +162,9 @@ class App:
         """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""
         return await self._submits(order)
 
-    async def vote(self, ballot_id: int, user_id: int, place: Community, asker: Asker) -> Ballot:
+    async def vote(self, ballot_id: int, user_id: int, place: Community, *, voter: Asker) -> Ballot:
         """Somebody agrees to a wish, which is submitted when as many do as are needed. Raises what Ballots.vote does."""
-        ballot = await self.run(lambda work: work.ballots.vote(ballot_id, user_id, place, asker, price=self.price, **self._limits))
+        ballot = await self.run(lambda work: work.ballots.vote(ballot_id, user_id, place, voter=voter, price=self.price, **self._limits))
         await self.hints.wake(GENERATIONS, OUTBOX)
         return ballot
 

@@ -8,12 +8,10 @@ from bots.chat.wishes import recalled
 from core.app import App
 from core.pools.models import Spenders
 
-SPENDING = frozenset({"imagine", "again", "vary", "upscale", "edited", "fill", "cheaper"})
-"""What a pool may pay for."""
-LOOKING = frozenset({"pool_uses", "pool_given", "pool_ask"})
+SPENDING = frozenset({"imagine", "again", "vary", "upscale", "edited", "fill", "cheaper", "agree"})
+"""What a pool may pay for, and the votes on it."""
+LOOKING = frozenset({"pool_uses", "pool_given", "pool_ask", "pool_ways", "pool_buy", "pool_pledge", "pool_pledged"})
 """Actions of a pool that everybody may take."""
-STANDING = frozenset({"agree", "refill", "refilled"})
-"""Other actions for which it matters whether the person is there, and as what."""
 CARRIED = ("pool", "give")
 """How actions about a group's pool begin."""
 MARK = "@"
@@ -30,7 +28,7 @@ async def asks(app: App, event: Event) -> Place | None:
     if _named(event) is not None:
         return place
     if word != "pool" and word not in SPENDING:
-        return place if word in STANDING or (word.startswith("pool_") and word not in LOOKING) else None
+        return place if word.startswith("pool_") and word not in LOOKING else None
     async with app.read() as work:
         community = await work.pools.here(event.platform, place.community)
     if word == "pool":

@@ -63,20 +63,11 @@ async def card(work: UnitOfWork, community: Community, news: Text | None = None)
         ),
         (
             Button(Text("button.pool_lax" if community.strict else "button.pool_strict"), "pool_strict"),
-            Button(Text("button.pool_where"), "pool_where"),
-            Button(Text("button.pool_votes"), "pool_votes"), Button(Text("button.pool_buy"), "pool_buy"),
-            Button(Text("button.pool_ways"), "pool_ways"),
+            Button(Text("button.pool_where"), "pool_where"), Button(Text("button.pool_votes"), "pool_votes"),
+            Button(Text("button.pool_buy"), "pool_buy"), Button(Text("button.pool_ways"), "pool_ways"),
         ),
     )  # fmt: skip
     return Reply(Text("pool.card" if community.policy.enabled else "pool.card.off", facts), rows=rows)
-
-
-def who_spends(policy: Policy) -> Text:
-    """Who may spend, with the roles where that goes by roles."""
-    if policy.spenders is not Spenders.ROLES:
-        return Text(f"pool.who.{policy.spenders}")
-    roles = [Text("pool.listed", {"name": name}) for _, name in policy.roles]
-    return Text("pool.who.roles", {"roles": roles}) if roles else Text("pool.who.no_roles")
 
 
 async def promises(work: UnitOfWork, community_id: int) -> list[Text]:
@@ -115,6 +106,14 @@ async def refill_news(work: UnitOfWork, delivery: Delivery) -> Reply:
         Button(Text("button.topup"), "topup", style="primary") if body["what"] == "short" else Button(Text("button.balance"), "balance")
     )
     return Reply(Text(f"refill.{body['what']}", facts), rows=((button,),))
+
+
+def who_spends(policy: Policy) -> Text:
+    """Who may spend, with the roles where that goes by roles."""
+    if policy.spenders is not Spenders.ROLES:
+        return Text(f"pool.who.{policy.spenders}")
+    roles = [Text("pool.listed", {"name": name}) for _, name in policy.roles]
+    return Text("pool.who.roles", {"roles": roles}) if roles else Text("pool.who.no_roles")
 
 
 def _rules(community: Community) -> list[Text]:

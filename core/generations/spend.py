@@ -39,8 +39,8 @@ class Purse:
             return closed
         return refusal(
             self.community.policy, order=order.key, model=order.wish.model or "", price=order.price, balance=self.balance,
-            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), asker=self._asker(order),
-            now=now / SECOND, agreed=order.agreed,
+            member_today=self.today.get(order.user_id, 0), all_today=sum(self.today.values()), asker=self._asker(order), now=now / SECOND,
+            agreed=order.agreed,
         )  # fmt: skip
 
     def _asker(self, order: Order) -> Asker:

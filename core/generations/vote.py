@@ -81,11 +81,11 @@ class Ballots:
         self._check_open(ballot)
         return await self._end([ballot], BallotState.WITHDRAWN)
 
-    async def vote(self, ballot_id: int, user_id: int, place: Community, asker: Asker, *, price: Price, **limits: int) -> Ballot:
-        """Somebody (`asker`: as the platform says) agrees who speaks in a group of the community `place`; the last one needed submits the
-        wish, whatever comes of it.
+    async def vote(self, ballot_id: int, user_id: int, place: Community, *, voter: Asker, price: Price, **limits: int) -> Ballot:
+        """Somebody agrees who speaks in a group of the community `place`; the last one needed submits the wish, whatever comes of it.
 
-        `price` says what a wish costs now; `limits` are those of `submit_many`. Raises BallotNotFound, BallotOver, MayNotVote, Maintenance.
+        `voter`: what the platform says of them. `price` says what a wish costs now; `limits` are those of `submit_many`.
+        Raises BallotNotFound, BallotOver, MayNotVote, Maintenance.
         """
         asked = await self.get(ballot_id)
         if asked.community_id != place.id:
@@ -95,7 +95,7 @@ class Ballots:
         community = await Pools(self._connection, self._now).lock(place.id)
         ballot = await self._lock(ballot_id)
         self._check_open(ballot)
-        if (why := await self._bars(ballot, user_id, community, asker)) is not None:
+        if (why := await self._bars(ballot, user_id, community, voter)) is not None:
             raise MayNotVote(why=why)
         insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
         row = insert_(ballot_votes).values(ballot_id=ballot.id, user_id=user_id, at=self._now).on_conflict_do_nothing()
@@ -124,13 +124,13 @@ class Ballots:
             raise answer
         return await self._end([ballot], BallotState.REFUSED, why=answer.code)
 
-    async def _bars(self, ballot: Ballot, user_id: int, community: Community, asker: Asker) -> str | None:
+    async def _bars(self, ballot: Ballot, user_id: int, community: Community, voter: Asker) -> str | None:
         """Why somebody does not agree to a wish, or None: who asks does not, and of the others those who may spend of the pool."""
         if ballot.user_id == user_id:
             return "own"
         if community.policy.spenders is Spenders.LIST:
-            asker = replace(asker, listed=user_id in await Pools(self._connection, self._now).listed(community))
-        return shut_out(community.policy, asker) or None
+            voter = replace(voter, listed=user_id in await Pools(self._connection, self._now).listed(community))
+        return shut_out(community.policy, voter) or None
 
     async def _agreeing(self, ballot: Ballot, policy: Policy) -> int:
         """Different people who agreed and still count: not frozen since, not joined into who asks or each other, not off the list."""
@@ -169,6 +169,11 @@ class Ballots:
             await self._end(found, BallotState.LAPSED)
         return len(found)
 
+    async def move_chat(self, old: Address, new: str) -> None:
+        """A group has another id from now on: what is asked there is drawn there."""
+        here = (ballots.c.platform == old.platform) & (ballots.c.chat == old.chat) & (ballots.c.state == BallotState.OPEN)
+        await self._connection.execute(update(ballots).where(here).values(chat=new))
+
     async def forget(self, user_id: int) -> list[str]:
         """Withdraws all that a user asked for, as they leave; the names of pictures that only these wishes held."""
         mine = select(ballots).where(ballots.c.user_id == user_id, ballots.c.state == BallotState.OPEN).order_by(ballots.c.id)
@@ -188,7 +193,7 @@ def _dump(order: Order) -> str:
     """A wish, for whom it is, and who asks as the rules know them: all of an order that has no column."""
     asker = {name: getattr(order, name) for name in Order.__dataclass_fields__ if name not in COLUMNS}
     kept = {"wish": asdict(order.wish), "audience": asdict(order.audience), "asker": asker}
-    return json.dumps(kept, ensure_ascii=False, default=sorted)
+    return json.dumps(kept, ensure_ascii=False)
 
 
 def _load(ballot: Ballot) -> Order:
@@ -196,7 +201,7 @@ def _load(ballot: Ballot) -> Order:
     kept = json.loads(ballot.wish)
     wish = Wish(**kept["wish"] | {"parameters": Parameters(**kept["wish"]["parameters"])})
     audience = Audience(**kept["audience"])
-    asker: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in kept["asker"].items()}
+    asker: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in kept["asker"].items()}
     return Order(
         ballot.key, ballot.user_id, wish, ballot.price, ballot.address, ballot.community_id, agreed=True, audience=audience, **asker
     )

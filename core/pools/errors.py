@@ -86,7 +86,7 @@ class BallotOver(Refusal):
 
 
 class MayNotVote(Forbidden):
-    """Facts: `why`: "own" (who asks does not agree), "twice" (has agreed already), "admins", "list" (may not spend of the pool)."""
+    """Facts: `why`: "own" (who asks does not agree), "twice" (has agreed already), or why they may not spend: see `shut_out`."""
 
     code = "may_not_vote"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import Rows, statement
@@ -11,7 +11,7 @@ from core.ledger.models import Entry, Leg, Posting, debt, wallet
 from core.ledger.service import Ledger
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
-from core.pools.models import Every, Refill, communities, pool, refills
+from core.pools.models import Every, Refill, communities, community_chats, pool, refills
 from core.pools.promise import Promises
 from core.pools.rules import period, refill
 from core.users.service import Users
@@ -36,7 +36,8 @@ class Refills(Promises[Refill]):
         Whoever's wallet does not suffice gives nothing in that period, and is told so once. Rows are locked in the order of gifts by hand:
         the communities, the refills, the accounts.
         """
-        due = refills.c.due_at <= self._now
+        there = (community_chats.c.community_id == refills.c.community_id) & community_chats.c.gone_at.is_(None)
+        due = (refills.c.due_at <= self._now) & exists().where(there)  # not of a pool whose groups are gone
         places = sorted({each.community_id for each in await self.going_on(due, limit=REFILL_BATCH)})
         if not places:
             return 0

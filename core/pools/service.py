@@ -22,10 +22,10 @@ from core.users.errors import Frozen, UserNotFound
 from core.users.models import User, users
 
 TOP = 5
-PAGE = 500
-"""Groups and servers that are looked at, at once."""
 GIVING = ("contribute", "allowance", "topup", "refund", "refund_failed", "chargeback", "chargeback_won")
 """Kinds of entries by which people give to pools: by hand, by a refill, or by a payment, which may be taken back."""
+PAGE = 500
+"""Groups and servers that are looked at, at once."""
 MAX_LISTED = 500
 """Members that a list of spenders has at most: it is read whole with each wish."""
 
@@ -136,8 +136,8 @@ class Pools:
         values = {
             "enabled": policy.enabled, "request_cap": policy.request_cap, "member_cap": policy.member_cap, "day_cap": policy.day_cap,
             "models": " ".join(sorted(policy.models)), "quiet": quiet,
-            "roles": _dumped(policy.roles), "channels": _dumped(policy.channels), "presets": " ".join(sorted(policy.presets)),
             "spenders": policy.spenders, "prompts_since": policy.prompts_since, "vote_above": policy.vote_above, "votes": policy.votes,
+            "roles": _dumped(policy.roles), "channels": _dumped(policy.channels), "presets": " ".join(sorted(policy.presets)),
         }  # fmt: skip
         await self._connection.execute(update(communities).where(communities.c.id == community.id).values(values))
         return await self.get(community.id)

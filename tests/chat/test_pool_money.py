@@ -87,9 +87,9 @@ async def test_a_sponsor_matches_gifts_until_they_end_it(desk: Desk, platform: s
     desk.platform = platform  # type: ignore[assignment]  # as above
     sponsor, _ = await user_of(desk, "ann", 100_000), await user_of(desk, "bob", 100_000)
     await say(desk, "boss", admin=True, command="pool")
-    assert (await say(desk, "ann", action="pledge")).private, "a form"
-    assert (await say(desk, "ann", action="pledged", answers={"percent": "200", "most": "5"})).private, "no such pledge"
-    assert "25" in sentence(await say(desk, "ann", action="pledged", answers={"percent": "50", "most": "25"}))
+    assert (await say(desk, "ann", action="pool_pledge")).private, "a form"
+    assert (await say(desk, "ann", action="pool_pledged", answers={"percent": "200", "most": "5"})).private, "no such pledge"
+    assert "25" in sentence(await say(desk, "ann", action="pool_pledged", answers={"percent": "50", "most": "25"}))
     given = sentence(await say(desk, "bob", action="give 10"))
     assert "bob" in given and "5" in given and "15" in given, given
     assert await desk.stage.balance(f"user:{sponsor.id}:wallet") == 95_000
@@ -111,17 +111,17 @@ async def test_admins_and_sponsors_refill_and_are_told_when_they_cannot(desk: De
     boss, _ = await user_of(desk, "boss", 30_000), await user_of(desk, "ann", 30_000)
     await say(desk, "boss", admin=True, command="pool")
     words = {"level": "20", "every": "week", "most": "500"}
-    for said in ({"action": "refill"}, {"action": "refilled", "answers": words}):
+    for said in ({"action": "pool_refill"}, {"action": "pool_refilled", "answers": words}):
         assert (await say(desk, "ann", **said)).private, "neither an admin nor a sponsor"
-    assert (await say(desk, "boss", admin=True, action="refilled", answers=words | {"every": "year"})).private, "no such refill"
-    shown = sentence(await say(desk, "boss", admin=True, action="refilled", answers=words))
+    assert (await say(desk, "boss", admin=True, action="pool_refilled", answers=words | {"every": "year"})).private, "no such refill"
+    shown = sentence(await say(desk, "boss", admin=True, action="pool_refilled", answers=words))
     assert "20" in shown and "500" in shown
     worker = Worker(desk.stage.app, 1)
     await worker.sweep()
     assert await desk.stage.balance(pool(1)) == 20_000
-    await say(desk, "ann", action="pledged", answers={"percent": "100", "most": "5"})
-    assert (await say(desk, "ann", action="refill")).private, "a sponsor is asked"
-    shown = sentence(await say(desk, "ann", action="refilled", answers=words | {"level": "100", "every": "day"}))
+    await say(desk, "ann", action="pool_pledged", answers={"percent": "100", "most": "5"})
+    assert (await say(desk, "ann", action="pool_refill")).private, "a sponsor is asked"
+    shown = sentence(await say(desk, "ann", action="pool_refilled", answers=words | {"level": "100", "every": "day"}))
     assert "480" in shown and "100" in shown
     await worker.sweep()
     assert await desk.stage.balance(pool(1)) == 20_000, "her wallet has less than the 80 that are missing"
@@ -132,7 +132,7 @@ async def test_admins_and_sponsors_refill_and_are_told_when_they_cannot(desk: De
     assert two == "refill_end 1"
     assert (await say(desk, "ann", action=two)).private, "it is not hers"
     private = await desk.says("boss", command="pool")
-    assert private.message is not None and [key.action for key in private.message.rows[-1]] == [two]
+    assert private.message is not None and private.message.rows[-1][0].action == two
     assert sentence(await desk.press(two, "boss")) != sentence(await desk.press(two, "boss"))
     async with desk.stage.app.read() as work:
         assert [each.user_id for each in await work.refills.of(1)] != [boss.id]

@@ -44,7 +44,7 @@ def _codes() -> set[str]:
     found |= {f"payment_news.{each}" for each in NEWS} | {f"payment_news.{each}.pool" for each in POOLED} | {"payment.paid_pool"}
     found |= {f"ballot.{each}" for each in BallotState} | {f"ballot.state.{each}" for each in BallotState}
     found |= {f"ballot.why.{each}" for each in (*WHYS, "other")} | {f"every.{each}" for each in Every} | {"refill.short", "refill.over"}
-    found |= {f"error.may_not_vote.{each}" for each in ("own", "twice", "admins", "list")}
+    found |= {f"error.may_not_vote.{each}" for each in ("own", "twice", "admins", "list", "roles", "no_roles", "left")}
     found |= {f"pledge.ask.{each}" for each in ("percent", "most", "level", "every")}
     found |= LINK_MINUTES.keys() | {"mail.hours", "mail.minutes"}
     kinds = [AetherflowError]

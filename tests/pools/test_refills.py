@@ -11,7 +11,7 @@ from core.db import DAY
 from core.ledger.models import wallet
 from core.mailbox.models import outbox
 from core.pools.errors import BadPledge, PledgeNotFound
-from core.pools.models import Community, Every, pool, refills
+from core.pools.models import Community, Every, community_chats, pool, refills
 from core.pools.refill import Refills
 from core.pools.rules import read_refill
 from core.users.models import User, users
@@ -108,6 +108,12 @@ async def test_who_refills_and_until_when(stage: Stage) -> None:
         await app.run(lambda work: work.refills.end(mine.id, frozen.id))
     await app.run(lambda work: work.refills.end(mine.id, new.id))
     await promise(stage, community, new, 6_000, 90_000)
+    async with app.begin() as work:  # the bot was removed from its only group
+        await work.connection.execute(update(community_chats).values(gone_at=1))
+    await sweep(stage, 40)
+    assert await stage.balance(pool(community.id)) == 5_000
+    async with app.begin() as work:
+        await work.connection.execute(update(community_chats).values(gone_at=None))
     await app.run(lambda work: work.leaving.erase(new))
     await sweep(stage, 40)
     assert await stage.balance(pool(community.id)) == 5_000

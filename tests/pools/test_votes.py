@@ -45,7 +45,7 @@ async def asked(stage: Stage, community: Community, user: User, key: str = "w") 
 async def agree(stage: Stage, ballot: Ballot, user: User, community: Community, *, admin: bool = False) -> BallotState | str:
     """What becomes of the ballot when somebody agrees, or why they do not."""
     try:
-        return (await stage.app.vote(ballot.id, user.id, community, Asker(admin=admin))).state
+        return (await stage.app.vote(ballot.id, user.id, community, voter=Asker(admin=admin))).state
     except MayNotVote as refused:
         return str(refused.facts["why"])
     except BallotOver as over:
@@ -96,7 +96,7 @@ async def test_agreed_wishes_keep_to_the_caps_when_they_are_submitted(stage: Sta
 async def test_who_may_agree_and_who_still_counts(stage: Stage) -> None:
     community = await founded(stage, PLENTY // 2, RULE)
     app = stage.app
-    asker, one, two, three, four = [await stage.person(f"m{number}") for number in range(5)]
+    asker, one, two, three, four, five = [await stage.person(f"m{number}") for number in range(6)]
     first = await asked(stage, community, asker)
     again = await app.run(lambda work: work.ballots.open(wanted(stage, community, asker), 3, 24))
     assert again == first, "the same wish is one ballot"
@@ -112,10 +112,16 @@ async def test_who_may_agree_and_who_still_counts(stage: Stage) -> None:
     assert await agree(stage, first, four, community, admin=True) == "open"
     async with app.read() as work:
         assert await work.ballots.progress(first) == (2, 5), "the rule has become stricter"
+    community = await ruled(stage, community, replace(community.policy, spenders=Spenders.ROLES, roles=(("7", "Painters"),)))
+    for voter, why in ((Asker(roles=("8",)), "roles"), (Asker(), "no_roles"), (Asker(member=False), "left")):
+        with pytest.raises(MayNotVote) as barred:
+            await app.vote(first.id, five.id, community, voter=voter)
+        assert barred.value.facts["why"] == why
+    assert (await app.vote(first.id, five.id, community, voter=Asker(roles=("7",)))).state is BallotState.OPEN
     other = await app.run(lambda work: work.pools.found("telegram", "-200", "Others"))
     for place, number in ((other, first.id), (community, 99)):
         with pytest.raises(BallotNotFound):
-            await app.vote(number, four.id, place, Asker(admin=True))
+            await app.vote(number, four.id, place, voter=Asker(admin=True))
     with pytest.raises(NotYourWish):
         await app.run(lambda work: work.ballots.withdraw(first.id, four.id))
     assert (await app.run(lambda work: work.ballots.withdraw(first.id, asker.id))).state is BallotState.WITHDRAWN

@@ -209,4 +209,4 @@ async def _given(context: Context) -> Reply:
     rows = tuple(
         (Button(Text("button.pool_given", {"name": community.name}), f"pool_given {community.id}"),) for community, _ in found[:SHOWN_POOLS]
     )
-    return Reply(Text("pool.yours", {"lines": lines}), rows=(*rows, *await _mine(context)), private=True)
+    return Reply(Text("pool.yours", {"lines": lines}), rows=rows + await _mine(context), private=True)

@@ -16,14 +16,14 @@ async def on_ways(context: Context) -> Reply:
     community = await pool_here(context)
     said = await promises(context.work, community.id)
     more = (
-        Button(Text("button.pledge"), "pledge", style="primary"), Button(Text("button.refill"), "refill", style="primary"),
+        Button(Text("button.pledge"), "pool_pledge", style="primary"), Button(Text("button.refill"), "pool_refill", style="primary"),
         Button(Text("button.pool"), "pool"),
     )  # fmt: skip
     rows = (more, *stops(await context.work.sponsors.of(community.id), await context.work.refills.of(community.id)))
     return Reply(Text("pool.ways", {"lines": said or Text("pool.nobody")}), rows=rows, edit=True)
 
 
-@action("pledge")
+@action("pool_pledge")
 async def on_pledge(context: Context) -> Reply:
     """Asks how many per cent of others' gifts the presser adds, and how much in all."""
     await pool_here(context)
@@ -31,10 +31,10 @@ async def on_pledge(context: Context) -> Reply:
         Field("percent", Text("pledge.ask.percent"), default="100", max_length=4),
         Field("most", Text("pledge.ask.most"), max_length=12),
     )
-    return Reply(form=Form("pledged", Text("button.pledge"), fields), private=True)
+    return Reply(form=Form("pool_pledged", Text("button.pledge"), fields), private=True)
 
 
-@action("pledged")
+@action("pool_pledged")
 async def on_pledged(context: Context) -> Reply:
     """The presser is a sponsor from now on. Raises BadPledge, Frozen, TooManyPledges."""
     community = await pool_here(context)
@@ -51,7 +51,7 @@ async def on_pledge_end(context: Context) -> Reply:
     return Reply(Text("pledge.ended", {"name": (await context.work.pools.get(community)).name}), private=True)
 
 
-@action("refill")
+@action("pool_refill")
 async def on_refill(context: Context) -> Reply:
     """Asks up to how much, how often, and how much in all, from the presser's wallet."""
     await _may_refill(context)
@@ -61,10 +61,10 @@ async def on_refill(context: Context) -> Reply:
         Field("every", Text("pledge.ask.every"), "choice", default="week", choices=choices),
         Field("most", Text("pledge.ask.most"), max_length=12),
     )
-    return Reply(form=Form("refilled", Text("button.refill"), fields), private=True)
+    return Reply(form=Form("pool_refilled", Text("button.refill"), fields), private=True)
 
 
-@action("refilled")
+@action("pool_refilled")
 async def on_refilled(context: Context) -> Reply:
     """The presser refills the pool from now on: a worker does it at once, and then at the beginning of each period.
 

@@ -40,8 +40,8 @@ async def on_agree(context: Context) -> Reply:
     """One member more agrees; the last one who is needed has the wish drawn. Raises BallotNotFound, BallotOver, MayNotVote."""
     community = await pool_here(context)
     place = context.event.place
-    who = Asker(place.member, place.admin, roles=place.roles)
-    ballot = await context.app.vote(context.number(), context.user.id, community, who)
+    voter = Asker(member=place.member, admin=place.admin, roles=place.roles)
+    ballot = await context.app.vote(context.number(), context.user.id, community, voter=voter)
     async with context.app.read() as work:  # as it is after the vote
         asker = await work.users.get(ballot.user_id)
         return _edited(await ballot_status(work, ballot, asker.name))
