@@ -11,13 +11,14 @@ from core.blobs import Blobs
 from core.catalog import Catalog, load_catalog
 from core.config import Settings
 from core.db import HOUR, SECOND, Coalescer, Database
-from core.errors import Misconfigured, Refusal
+from core.errors import Refusal
 from core.generations.audit import audit_generations
 from core.generations.models import Order, Settlement, Submitted, Wish
 from core.generations.rules import check
 from core.generations.settle import SettleRules, settle_many
 from core.generations.submit import submit_many
 from core.hints import Hints, open_hints, wait
+from core.keys import open_keys
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.rules import gift
 from core.mailbox.models import Received
@@ -36,7 +37,6 @@ from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, Role
-from core.vault.keyring import Keyring, keyring_file
 from core.vault.models import MAX_SECRET
 from core.vault.secret import Secret
 from core.vault.service import Vault, open_vault
@@ -159,7 +159,7 @@ class App:
         """Takes a miner's key: checks its shape, seals it, and only then stores it and asks for a probe.
 
         `token` is the one-time link that it came by, which is used up. Raises NotAKey, KeyOfAnother, DuplicateSecret, LinkExpired,
-        NotAllowedNow, LendingRefused.
+        NotAllowedNow, LendingRefused, VaultAway.
         """
         rule = may_lend(self.catalog, resource.provider)
         text = secret.reveal().strip()
@@ -171,7 +171,7 @@ class App:
                 raise KeyOfAnother(provider=rule.name, other=self.catalog.providers[matching[0]].name)
             raise NotAKey(provider=rule.name, shape=rule.key_shape)
         version = resource.key_version + 1
-        sealed = self.vault.seal(Secret(text), subject=resource.subject, provider=resource.provider, version=version)
+        sealed = await self.vault.seal(Secret(text), subject=resource.subject, provider=resource.provider, version=version)
 
         async def keep(work: UnitOfWork) -> Resource:
             if token is not None:
@@ -266,16 +266,6 @@ class App:
         await self._settles.close()
 
 
-def keyring(settings: Settings) -> Keyring:
-    """The key-encryption keys: `VAULT_KEYS`, or the file in `DATA_DIR` in the embedded size. Raises Misconfigured."""
-    text = settings.vault_keys.get_secret_value()
-    if not text:
-        if not settings.embedded:
-            raise Misconfigured(setting="VAULT_KEYS", problem="is needed when several processes share a database")
-        text = keyring_file(settings.data_dir / "keyring")
-    return Keyring(text)
-
-
 @asynccontextmanager
 async def open_app(
     settings: Settings, providers: Mapping[str, Provider], rails: Mapping[str, Rail] | None = None, moderator: Moderator | None = None
@@ -291,7 +281,7 @@ async def open_app(
         stack.push_async_callback(database.close)
         blobs = Blobs(settings.blob_location)
         stack.callback(blobs.close)
-        vault = await open_vault(database, keyring(settings))
+        vault = await open_vault(database, await stack.enter_async_context(open_keys(settings)))
         hints = await stack.enter_async_context(open_hints(settings.redis_url))
         packages = load_packages(settings.packages_file)
         app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator)
