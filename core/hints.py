@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -26,6 +26,9 @@ REDIS_SECONDS = 2.0
 """How long a hint may take before it is given up."""
 RECONNECT_SECONDS = 1.0
 MAX_REMEMBERED = 100_000
+MAX_COUNTED = 10_000
+"""Keys that are counted before those not used within a minute are forgotten."""
+MINUTE_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +70,8 @@ class LocalHints:
     def __init__(self) -> None:
         self._events: dict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # gone with their owners
         self._texts: dict[str, tuple[float, str]] = {}
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._uses: dict[str, deque[float]] = {}
+        self._tidy_at = MAX_COUNTED
 
     async def wake(self, *topics: str) -> None:
         """See Hints."""
@@ -107,7 +111,18 @@ class LocalHints:
 
     async def admit(self, key: str, per_minute: int) -> Admission:
         """See Hints."""
-        return await _hit(self._limiter, RateLimitItemPerMinute(per_minute), key)
+        now = time.monotonic()
+        if key not in self._uses and len(self._uses) >= self._tidy_at:
+            self._uses = {name: uses for name, uses in self._uses.items() if uses and uses[-1] > now - MINUTE_SECONDS}
+            self._tidy_at = max(MAX_COUNTED, 2 * len(self._uses))
+        uses = self._uses.setdefault(key, deque())
+        while uses and uses[0] <= now - MINUTE_SECONDS:
+            uses.popleft()
+        admitted = len(uses) < per_minute
+        if admitted:
+            uses.append(now)
+        seconds = math.ceil(uses[0] + MINUTE_SECONDS - now) if uses else 0
+        return Admission(admitted, max(0, per_minute - len(uses)), seconds)
 
 
 class RedisHints:
