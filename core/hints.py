@@ -26,9 +26,9 @@ REDIS_SECONDS = 2.0
 """How long a hint may take before it is given up."""
 RECONNECT_SECONDS = 1.0
 MAX_REMEMBERED = 100_000
-MAX_COUNTED = 10_000
+MAX_KEYS = 10_000
 """Keys that are counted before those not used within a minute are forgotten."""
-MINUTE_SECONDS = 60.0
+WINDOW_SECONDS = 60
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class LocalHints:
         self._events: dict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # gone with their owners
         self._texts: dict[str, tuple[float, str]] = {}
         self._uses: dict[str, deque[float]] = {}
-        self._tidy_at = MAX_COUNTED
+        self._tidy_at = MAX_KEYS
 
     async def wake(self, *topics: str) -> None:
         """See Hints."""
@@ -113,15 +113,15 @@ class LocalHints:
         """See Hints."""
         now = time.monotonic()
         if key not in self._uses and len(self._uses) >= self._tidy_at:
-            self._uses = {name: uses for name, uses in self._uses.items() if uses and uses[-1] > now - MINUTE_SECONDS}
-            self._tidy_at = max(MAX_COUNTED, 2 * len(self._uses))
+            self._uses = {name: uses for name, uses in self._uses.items() if uses and uses[-1] > now - WINDOW_SECONDS}
+            self._tidy_at = max(MAX_KEYS, 2 * len(self._uses))
         uses = self._uses.setdefault(key, deque())
-        while uses and uses[0] <= now - MINUTE_SECONDS:
+        while uses and uses[0] <= now - WINDOW_SECONDS:
             uses.popleft()
         admitted = len(uses) < per_minute
         if admitted:
             uses.append(now)
-        seconds = math.ceil(uses[0] + MINUTE_SECONDS - now) if uses else 0
+        seconds = math.ceil(uses[0] + WINDOW_SECONDS - now) if uses else 0
         return Admission(admitted, max(0, per_minute - len(uses)), seconds)
 
 
