@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from bench.servers import ServerClock
-from core.db import Coalescer, Database
+from core.coalescer import Coalescer
+from core.db import Database
 from core.ledger.errors import InsufficientCredits
 from core.ledger.models import FEES, GRANTS, Capture, Entry, Hold, Leg, Posting, Step, pending, wallet
 from core.ledger.rules import Answer

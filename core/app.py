@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from core.blobs import Blobs
 from core.catalog import Catalog, load_catalog
+from core.coalescer import Coalescer
 from core.config import Settings
-from core.db import HOUR, SECOND, Coalescer, Database
+from core.db import HOUR, SECOND, Database
 from core.errors import Refusal
 from core.generations.audit import audit_generations
 from core.generations.models import Order, Settlement, Submitted, Wish

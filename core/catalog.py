@@ -78,9 +78,9 @@ class Model:
         return self.qualities.get(quality or self.default_quality or "", self.price)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
-    """Everything on sale. `sale(today)` leaves out what has retired."""
+    """Everything on sale. `sale(today)` leaves out what has retired. One catalog is only equal to itself, so that it can key a cache."""
 
     providers: Mapping[str, ProviderRule]
     models: Mapping[str, Model]

@@ -8,19 +8,35 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import BigInteger, Integer, MetaData, TextClause, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Dialect,
+    Integer,
+    MetaData,
+    Text,
+    TextClause,
+    TypeDecorator,
+    bindparam,
+    event,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import CursorResult, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import TypeEngine
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 metadata = MetaData(
@@ -44,10 +60,10 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-POOL_SIZE = 10
-GATHER = 0.005
-"""Seconds that a batch waits for more when the one before had more than one item: many callers then share the cost of a transaction."""
+POOL_SIZE = 6
 READERS = 4
+PREPARED = 500
+"""Statements that a connection to PostgreSQL keeps prepared."""
 LOCK_TIMEOUT_SECONDS = 10
 TRIES = 8
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "23505"})
@@ -72,15 +88,9 @@ class Database:
             _configure_sqlite(self._reader, begin="BEGIN DEFERRED")
             self._writing, self._reading = asyncio.Semaphore(1), asyncio.Semaphore(READERS)
         elif self.dialect == "postgresql":
-            self._writer = create_async_engine(
-                url,
-                pool_size=POOL_SIZE,
-                max_overflow=0,  # what overflows is closed after each use, and opening one costs more than a transaction
-                pool_pre_ping=False,
-                connect_args={"server_settings": {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "jit": "off"}},
-            )
-            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
-            self._writing = self._reading = asyncio.Semaphore(POOL_SIZE)
+            self._writer = _postgresql(url, POOL_SIZE)
+            self._reader = _postgresql(url, READERS, isolation_level="AUTOCOMMIT")
+            self._writing, self._reading = asyncio.Semaphore(POOL_SIZE), asyncio.Semaphore(READERS)
         else:
             raise ValueError(f"unsupported database: {self.dialect}")
 
@@ -121,8 +131,7 @@ class Database:
     async def close(self) -> None:
         """Closes every connection."""
         await self._writer.dispose()
-        if self.dialect == "sqlite":
-            await self._reader.dispose()
+        await self._reader.dispose()
 
 
 UNREACHABLE = (DBAPIError, OSError)
@@ -135,58 +144,6 @@ def is_transient(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return state in TRANSIENT_STATES or "database is locked" in str(error.orig)
-
-
-class Coalescer(Generic[Item, Result]):
-    """Runs what many callers ask for at the same time as one batch: all that queued up while the batch before was committing.
-
-    A caller that is alone is a batch of one. Each caller gets its own answer; an answer that is an exception is raised to its caller. When
-    a batch fails as a whole, its items are run again one by one, so that the one that is to blame fails alone. A caller that goes away does
-    not stop its item. `run` answers in the order of its items.
-    """
-
-    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], limit: int) -> None:
-        self._run = run
-        self._limit = limit
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._runner: asyncio.Task[None] | None = None
-
-    async def __call__(self, item: Item) -> Result:
-        """Queues the item and waits for its answer."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, future))
-        if self._runner is None or self._runner.done():
-            self._runner = loop.create_task(self._drain())  # owned here: held, and awaited by close()
-        return await future
-
-    async def close(self) -> None:
-        """Waits until everything asked for is done."""
-        if self._runner is not None:
-            await self._runner
-
-    async def _drain(self) -> None:
-        crowded = False
-        while self._waiting:
-            if crowded:
-                await asyncio.sleep(GATHER)
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit))]
-            crowded = len(batch) > 1
-            for (_, future), answer in zip(batch, await self._answers([item for item, _ in batch]), strict=True):
-                if future.cancelled():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-
-    async def _answers(self, items: list[Item]) -> Sequence[Result | Exception]:
-        try:
-            return await self._run(items)
-        except Exception as error:  # noqa: BLE001  # whatever it was, it is raised to the callers below
-            if len(items) == 1:
-                return [error]
-        return [answer for item in items for answer in await self._answers([item])]
 
 
 class _Finishing(aiosqlite.Connection):
@@ -212,6 +169,21 @@ def _open_sqlite(database: str, **settings: Any) -> aiosqlite.Connection:
     return made
 
 
+def _postgresql(url: str, size: int, **options: Any) -> AsyncEngine:
+    """Connections of their own kind: changing a connection from writing to reading and back takes as long as reading."""
+    return create_async_engine(
+        url,
+        pool_size=size,
+        max_overflow=0,  # what overflows is closed after each use, and opening one costs more than a transaction
+        pool_pre_ping=False,
+        pool_reset_on_return=None,  # every block ends its own transaction, and a connection whose caller was cancelled is closed
+        connect_args={
+            "server_settings": {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "jit": "off"}, "prepared_statement_cache_size": PREPARED,
+        },
+        **options,
+    )  # fmt: skip
+
+
 def _configure_sqlite(engine: AsyncEngine, *, begin: str) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -227,6 +199,55 @@ def _configure_sqlite(engine: AsyncEngine, *, begin: str) -> None:
     @event.listens_for(engine.sync_engine, "begin")
     def _on_begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
+
+
+class _Many(TypeDecorator[Any]):
+    """A list as one value: an array on PostgreSQL, a JSON document on SQLite."""
+
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = Text
+    cache_ok: bool | None = True
+
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(self.item) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return list(value) if dialect.name == "postgresql" else json.dumps(list(value))
+
+
+class one_of(ColumnElement[bool]):  # noqa: N801  # read in a statement, as `select` is
+    """`column IN` a list that is handed over when the statement is run, under `name`.
+
+    The text is the same however long the list is. So the statement is made once, at the top of its module, and prepared once in each
+    connection: making `column.in_(…)` anew for each call takes three times as long as running it.
+
+    >>> from sqlalchemy import column
+    >>> from sqlalchemy.dialects import postgresql, sqlite
+    >>> [str(one_of(column("id", BigInteger()), "ids").compile(dialect=each.dialect())) for each in (postgresql.asyncpg, sqlite.aiosqlite)]
+    ['id = ANY ($1::BIGINT[])', 'id IN (SELECT value FROM json_each(?))']
+    """
+
+    inherit_cache: bool | None = True
+    type: TypeEngine[bool] = Boolean()
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement), ("list", InternalTraversal.dp_clauseelement)]  # noqa: RUF012  # the library's form
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        self.list = bindparam(name, type_=_Many(column.type))
+
+
+@compiles(one_of)
+def _one_of_array(element: one_of, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.column, **options)} = ANY ({compiler.process(element.list, **options)})"
+
+
+@compiles(one_of, "sqlite")
+def _one_of_json(element: one_of, compiler: SQLCompiler, **options: Any) -> str:
+    listed = f"(SELECT value FROM json_each({compiler.process(element.list, **options)}))"
+    return f"{compiler.process(element.column, **options)} IN {listed}"
 
 
 class Rows:
@@ -272,3 +293,13 @@ def statement(dialect: str, template: str, *rows: Rows) -> TextClause:
             **places,
         )
     )
+
+
+async def run_rows(
+    connection: AsyncConnection, template: str, tables: Mapping[Rows, Sequence[Sequence[Any]]], **values: Any
+) -> CursorResult[*tuple[Any, ...]]:
+    """Runs a text of `statement` with the rows of its tables and its other values."""
+    dialect = connection.dialect.name
+    for rows, listed in tables.items():
+        values |= rows.parameters(dialect, listed)
+    return await connection.execute(statement(dialect, template, *tables), values)

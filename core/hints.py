@@ -9,17 +9,16 @@ import contextlib
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
 import structlog
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from core.coalescer import Coalescer
 
 CHANNEL = "aetherflow:wake"
 REDIS_SECONDS = 2.0
@@ -31,6 +30,24 @@ MAX_KEYS = 10_000
 WINDOW_SECONDS = 60
 
 log = structlog.get_logger(__name__)
+MAX_COUNTED = 200
+"""Uses that are counted on one way to Redis."""
+_COUNT = """
+local time = redis.call('TIME')
+local now, most, window = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1]), tonumber(ARGV[2])
+local oldest = redis.call('LINDEX', KEYS[1], -1)
+while oldest and tonumber(oldest) <= now - window do
+  redis.call('RPOP', KEYS[1])
+  oldest = redis.call('LINDEX', KEYS[1], -1)
+end
+local used = redis.call('LLEN', KEYS[1])
+local admitted = used < most
+if admitted then
+  redis.call('LPUSH', KEYS[1], now)
+  redis.call('PEXPIRE', KEYS[1], window)
+end
+return {admitted and 1 or 0, math.max(0, most - used - (admitted and 1 or 0)), (oldest or now) + window - now}"""
+"""Counts one use within a moving window: whether it is admitted, how many more would be, and milliseconds until the oldest is out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +148,7 @@ class RedisHints:
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, decode_responses=True)
         self._local = LocalHints()
-        pool = self._redis.connection_pool
-        self._storage = RedisStorage(url, implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]  # handed on to redis
-        self._limiter = MovingWindowRateLimiter(self._storage)
+        self._admits: Coalescer[tuple[str, int], Admission] = Coalescer(self._admit, MAX_COUNTED, gather=0)
 
     async def wake(self, *topics: str) -> None:
         """See Hints."""
@@ -168,11 +183,7 @@ class RedisHints:
 
     async def admit(self, key: str, per_minute: int) -> Admission:
         """See Hints."""
-        try:
-            return await _hit(self._limiter, RateLimitItemPerMinute(per_minute), "aetherflow", key)
-        except (RedisError, OSError) as error:
-            log.warning("hint_lost", key=key, problem=type(error).__name__)
-            return Admission(True, per_minute, 0)
+        return await self._admits((key, per_minute))
 
     async def listen(self) -> None:
         """Receives the wake-ups of other processes until cancelled; reconnects by itself, and then wakes everyone once."""
@@ -189,8 +200,21 @@ class RedisHints:
                 log.warning("hints_disconnected", problem=type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
+    async def _admit(self, uses: Sequence[tuple[str, int]]) -> list[Admission]:
+        """Counts many uses on one way to Redis and back."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key, per_minute in uses:
+                    pipeline.eval(_COUNT, 1, f"aetherflow:uses:{key}", per_minute, WINDOW_SECONDS * 1000)  # type: ignore[unused-awaitable]  # a pipeline queues it
+                counted = await pipeline.execute()
+        except (RedisError, OSError) as error:
+            log.warning("hint_lost", keys=len(uses), problem=type(error).__name__)
+            return [Admission(True, per_minute, 0) for _, per_minute in uses]
+        return [Admission(bool(good), left, math.ceil(milliseconds / 1000)) for good, left, milliseconds in counted]
+
     async def close(self) -> None:
         """Closes connections."""
+        await self._admits.close()
         await self._redis.aclose()
 
 
@@ -209,13 +233,6 @@ async def open_hints(redis_url: str) -> AsyncIterator[Hints]:
         with contextlib.suppress(asyncio.CancelledError):
             await listener
         await hints.close()
-
-
-async def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItem, *names: str) -> Admission:
-    admitted = await limiter.hit(limit, *names)
-    standing = await limiter.get_window_stats(limit, *names)
-    seconds = math.ceil(standing.reset_time - time.time())  # noqa: TID251  # the library says moments by the wall clock
-    return Admission(admitted, max(0, standing.remaining), min(max(0, seconds), limit.get_expiry()))
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

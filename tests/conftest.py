@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 PAIRS = {("en", "sqlite"), ("zh", "postgresql")}
 """Which language of the chat layer's desk meets which database: each of both, and not each with each, as words and engines know nothing of
 each other. CI has 15 minutes."""
-DIVIDED = {f"test_rails_{each}.py" for each in ("alipay_table", "stripe_table", "stars_table")}
+DIVIDED = {f"test_rails_{each}.py" for each in ("alipay_table", "stripe_table", "stars_table", "killed")}
 """Files whose cases are divided between the databases, by their names."""
 
 

@@ -1,9 +1,9 @@
 """Coming in, within the caller's transaction. Passwords are hashed by the caller, outside of it: that takes long on purpose."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,7 +11,7 @@ from core.access.errors import CodeExpired, TokenNotFound, TooManyTokens, Unauth
 from core.access.models import ApiToken, Entrance, Purpose, Scope, Wanted, api_tokens, mailed_codes, passwords, sessions
 from core.access.rules import HINT_LENGTH, allowed_scopes, digest
 from core.access.sign import REFRESH, Claim
-from core.db import HOUR, MINUTE
+from core.db import HOUR, MINUTE, Moment, one_of
 from core.users.models import Role, User, users
 
 CODE_LIFETIME: Mapping[Purpose, int] = {
@@ -26,6 +26,13 @@ PRUNE_BATCH = 1000
 _USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
 NOTED_EVERY = MINUTE
 """How often an API token's use is written down at most: most requests only read."""
+_NOW = bindparam("now", type_=Moment)
+_BY_DIGESTS = (
+    select(*_USER, api_tokens.c.id.label("token_id"), api_tokens.c.hash, api_tokens.c.scopes, api_tokens.c.last_used_at)
+    .join(api_tokens, api_tokens.c.user_id == users.c.id)
+    .where(one_of(api_tokens.c.hash, "digests"), api_tokens.c.revoked_at.is_(None))
+    .where(or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > _NOW))
+)
 
 
 class Access:
@@ -44,15 +51,15 @@ class Access:
         user = _user(row)
         return Entrance(user, allowed_scopes(user, Scope), session_id=claim.session_id)
 
-    async def by_token(self, token: str) -> Entrance:
-        """Whoever has that API token. Raises Unauthenticated when it was revoked, is too old, or never was."""
-        token_ = (api_tokens.c.id.label("token_id"), api_tokens.c.scopes, api_tokens.c.last_used_at)
-        query = select(*_USER, *token_).join(api_tokens, api_tokens.c.user_id == users.c.id)
-        row = (await self._connection.execute(query.where(api_tokens.c.hash == digest(token), self._usable()))).mappings().first()
-        if row is None:
-            raise Unauthenticated()
-        user = _user(row)
-        old = (row["last_used_at"] or 0) <= self._now - NOTED_EVERY
+    async def by_tokens(self, tokens: Sequence[str]) -> list[Entrance | Unauthenticated]:
+        """Whoever has these API tokens; Unauthenticated for one that was revoked, is too old, or never was."""
+        digests = [digest(token) for token in tokens]
+        found = await self._connection.execute(_BY_DIGESTS, {"digests": set(digests), "now": self._now})
+        rows = {row["hash"]: row for row in found.mappings()}
+        return [self._entrance(rows[each]) if each in rows else Unauthenticated() for each in digests]
+
+    def _entrance(self, row: RowMapping) -> Entrance:
+        user, old = _user(row), (row["last_used_at"] or 0) <= self._now - NOTED_EVERY
         return Entrance(user, allowed_scopes(user, map(Scope, row["scopes"].split())), token_id=row["token_id"], unmarked=old)
 
     async def note_use(self, token_id: int) -> None:

@@ -6,16 +6,17 @@ then taken out of the limits, whose checks stand in the table itself.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Integer, RowMapping, Select, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import Catalog, Model, ask
-from core.db import SECOND
-from core.generations.models import Generation, Lease, State, attempts, generations
+from core.db import SECOND, Moment, Rows, one_of, run_rows
+from core.generations.models import Generation, Lease, State, generations
 from core.generations.rules import capability
 from core.generations.service import COLUMNS, read
 from core.mailbox.service import Mailbox
@@ -32,6 +33,33 @@ MINUTE_WINDOW = 61 * SECOND
 SLACK = 16
 """Candidates of a model beyond what is free: some cannot be served by what is free."""
 MAX_CLAIM = 256
+
+
+_LOOK = text("""
+SELECT 'started', CAST(count(*) AS text), resource_id, min(started_at), '' FROM attempts WHERE started_at > :since GROUP BY resource_id
+UNION ALL SELECT 'oldest', '', resource_id, min(started_at), '' FROM attempts WHERE finished_at IS NULL GROUP BY resource_id
+UNION ALL SELECT 'running', CAST(count(*) AS text), user_id, CAST(0 AS bigint), strikes
+  FROM generations JOIN users ON users.id = user_id WHERE state = 'running' GROUP BY user_id, strikes
+UNION ALL SELECT 'model', model, 0, 0, '' FROM (SELECT DISTINCT model FROM generations WHERE state = 'queued' LIMIT :most) AS waiting""")
+_QUEUED = (
+    select(*COLUMNS, generations.c.community_id, generations.c.tried, generations.c.due_at, users.c.strikes)
+    .join(users, users.c.id == generations.c.user_id)
+    .where(generations.c.state == State.QUEUED, users.c.barred_until <= bindparam("now", type_=Moment))
+    .order_by(generations.c.turn, generations.c.id)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True, of=generations)
+)
+_LOCK = _QUEUED
+_DUE = _QUEUED.where(generations.c.due_at <= bindparam("now", type_=Moment))
+_LOCK_OF_MODEL = _DUE.where(generations.c.model == bindparam("model"), ~one_of(generations.c.user_id, "full"))
+_LOCK_OF_OWNERS = _DUE.where(one_of(generations.c.user_id, "owners"))
+_STARTED = Rows("started", row="bigint", fence="int", tried="text")
+_START = "UPDATE generations SET state = 'running', fence = started.fence, tried = started.tried FROM {started} WHERE id = started.row"
+_ATTEMPTS = Rows(
+    "new_attempts", generation_id="bigint", fence="int", resource_id="bigint", provider_model="text", price="bigint", reasons="text",
+    started_at="bigint", lease_until="bigint",
+)  # fmt: skip
+_INSERT = f"INSERT INTO attempts ({', '.join(_ATTEMPTS.columns)}) SELECT * FROM {{new_attempts}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +82,18 @@ class _Quota:
         return min(self.running, self.strikes - strikes)
 
 
+@dataclass(slots=True)
+class _Queue:
+    """What a claim looks at besides the resources. `started`: of each resource the calls begun within the last minute and when the first
+    of them was; `oldest`: when its longest open call began; `running`: how many of a user's run, and their strikes; `models`: of what
+    waits. Moments in microseconds."""
+
+    started: dict[int, tuple[int, int]] = field(default_factory=dict)
+    oldest: dict[int, int] = field(default_factory=dict)
+    running: dict[int, tuple[int, str]] = field(default_factory=dict)
+    models: list[str] = field(default_factory=list)
+
+
 async def claim_many(
     connection: AsyncConnection,
     catalog: Catalog,
@@ -68,10 +108,10 @@ async def claim_many(
 ) -> Claimed:
     """Leases at most `slots` queued generations for `lease` microseconds each."""
     lent = await Resources(connection, now).lock_listed()
-    started = await _started(connection, now)
-    offers = [_offer(each, started.get(each.id, 0), catalog, now / SECOND) for each in lent]
+    queue = await _look(connection, now, len(catalog.models) + 1)
+    offers = [_offer(each, queue, catalog, now / SECOND) for each in lent]
     quota = _Quota(running_per_user, strikes_per_user)
-    candidates = await _candidates(connection, catalog, offers, now, min(slots, MAX_CLAIM), quota)
+    candidates = await _candidates(connection, catalog, offers, queue, now, min(slots, MAX_CLAIM), quota)
     if not candidates:
         return Claimed([], [], None)
     jobs = [_job(row, catalog, now) for row in candidates]
@@ -85,21 +125,26 @@ async def claim_many(
     return Claimed(leases, hopeless, None if retry is None else int(retry * SECOND))
 
 
-async def _started(connection: AsyncConnection, now: int) -> dict[int, int]:
-    """Calls that each resource began within the last minute. The resources are locked, so nobody adds to them."""
-    recent = (
-        select(attempts.c.resource_id, func.count()).where(attempts.c.started_at > now - MINUTE_WINDOW).group_by(attempts.c.resource_id)
-    )
-    return {id_: count for id_, count in await connection.execute(recent)}
+async def _look(connection: AsyncConnection, now: int, most: int) -> _Queue:
+    """The resources are locked, so nobody adds to what their calls are."""
+    queue = _Queue()
+    for kind, name, number, at, strikes in await connection.execute(_LOOK, {"since": now - MINUTE_WINDOW, "most": most}):
+        if kind == "started":
+            queue.started[number] = (int(name), at)
+        elif kind == "oldest":
+            queue.oldest[number] = at
+        elif kind == "model":
+            queue.models.append(name)
+        else:
+            queue.running[number] = (int(name), strikes)
+    return queue
 
 
-def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Offer:
+def _offer(resource: Resource, queue: _Queue, catalog: Catalog, now: float) -> Offer:
     health, limits = resource.health, resource.limits
-    asks: dict[str, int] = {}
-    for model in catalog.models.values():
-        if model.provider == resource.provider and (resource.models is None or model.provider_model in resource.models):
-            for name, price in _prices(model):
-                asks[name] = ask(price, limits.price_percent)
+    started, first = queue.started.get(resource.id, (0, 0))
+    oldest = queue.oldest.get(resource.id)
+    asks = _asks(catalog, resource.provider, resource.models, limits.price_percent)
     return Offer(
         id=resource.id,
         owner=resource.owner_id,
@@ -113,7 +158,9 @@ def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Of
         free_slots=min(1 if _on_trial(resource, now) else limits.max_concurrency, limits.strike_limit - resource.strikes)
         - resource.in_flight,
         wary=2 * resource.strikes >= limits.strike_limit,
+        slot_at=oldest / SECOND + health.latency if oldest is not None else 0.0,
         minute_left=limits.per_minute - started,
+        minute_at=(first + MINUTE_WINDOW) / SECOND if started else 0.0,
         budget_left=min(resource.day_left, resource.month_left),
         open_now=is_open(limits, now),
         listed=True,
@@ -127,6 +174,17 @@ def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Of
     )
 
 
+@lru_cache(maxsize=10_000)
+def _asks(catalog: Catalog, provider: str, models: frozenset[str] | None, percent: int) -> Mapping[str, int]:
+    """What a resource can serve, and for how much."""
+    return {
+        name: ask(price, percent)
+        for model in catalog.models.values()
+        if model.provider == provider and (models is None or model.provider_model in models)
+        for name, price in _prices(model)
+    }
+
+
 def _prices(model: Model) -> list[tuple[str, int]]:
     if not model.qualities:
         return [(model.capability, model.price)]
@@ -138,33 +196,26 @@ def _on_trial(resource: Resource, now: float) -> bool:
 
 
 async def _candidates(
-    connection: AsyncConnection, catalog: Catalog, offers: Sequence[Offer], now: int, slots: int, quota: _Quota
+    connection: AsyncConnection, catalog: Catalog, offers: Sequence[Offer], queue: _Queue, now: int, slots: int, quota: _Quota
 ) -> list[RowMapping]:
     """Queued generations in their turn, locked: of each model as many as could start now, and of each owner of a private resource too.
 
     No more of one user count as could start than `quota` allows; of one who has too many strikes, none.
     """
-    queued = generations.c.state == State.QUEUED
-    models = list(await connection.scalars(select(generations.c.model).where(queued).distinct().limit(len(catalog.models) + 1)))
-    if not models or not any(offer.free_slots > 0 for offer in offers):
-        return [] if not models or offers else await _lock(connection, queued, slots, now)  # without any resource every one is hopeless
-    by_user = (generations.c.user_id, users.c.strikes)
-    joined = select(*by_user, func.count()).join(users, users.c.id == generations.c.user_id).where(generations.c.state == State.RUNNING)
-    counts: dict[int, int] = {}
-    full: list[int] = []
-    for user, strikes, n in await connection.execute(joined.group_by(*by_user)):
-        counts[user] = n
-        if n >= quota.of(len(strikes_in(strikes, now))):
-            full.append(user)
-    ready = queued & (generations.c.due_at <= now) & generations.c.user_id.not_in(full)
+    if not queue.models or not any(offer.free_slots > 0 for offer in offers):
+        if not queue.models or offers:
+            return []
+        return await _lock(connection, _LOCK, now, slots)  # without any resource every one is hopeless
+    counts = {user: n for user, (n, _) in queue.running.items()}
+    full = [user for user, (n, strikes) in queue.running.items() if n >= quota.of(len(strikes_in(strikes, now)))]
     found: dict[int, RowMapping] = {}
-    for model in models:
+    for model in queue.models:
         free = sum(max(0, min(offer.free_slots, offer.minute_left)) for offer in offers if _serves(offer, catalog, model))
-        for row in await _lock(connection, ready & (generations.c.model == model), min(free + SLACK, slots + SLACK), now):
+        for row in await _lock(connection, _LOCK_OF_MODEL, now, min(free + SLACK, slots + SLACK), model=model, full=full):
             found[row["id"]] = row
-    owners = {offer.owner for offer in offers if offer.scope != Scope.MARKET and offer.free_slots > 0}
+    owners = {offer.owner for offer in offers if offer.scope != Scope.MARKET and offer.free_slots > 0} - set(full)
     if owners:
-        for row in await _lock(connection, ready & generations.c.user_id.in_(owners), slots, now):
+        for row in await _lock(connection, _LOCK_OF_OWNERS, now, slots, owners=owners):
             found[row["id"]] = row
     fair = []
     for row in sorted(found.values(), key=lambda each: (each["turn"], each["id"])):
@@ -179,11 +230,8 @@ def _serves(offer: Offer, catalog: Catalog, model: str) -> bool:
     return known is not None and any(name in offer.models for name, _ in _prices(known))
 
 
-async def _lock(connection: AsyncConnection, where: Any, limit: int, now: int) -> list[RowMapping]:
-    columns = (*COLUMNS, generations.c.community_id, generations.c.tried, generations.c.due_at, users.c.strikes)
-    query = select(*columns).join(users, users.c.id == generations.c.user_id).where(where, users.c.barred_until <= now)
-    ordered = query.order_by(generations.c.turn, generations.c.id).limit(limit)
-    return list((await connection.execute(ordered.with_for_update(skip_locked=True, of=generations))).mappings())
+async def _lock(connection: AsyncConnection, query: Select[*tuple[Any, ...]], now: int, limit: int, **values: Any) -> list[RowMapping]:
+    return list((await connection.execute(query, {"now": now, "most": limit, **values})).mappings())
 
 
 def _job(row: RowMapping, catalog: Catalog, now: int) -> Job:
@@ -225,19 +273,9 @@ async def _write(
         row, resource = rows[choice.job], lent[choice.offer]
         fence = row["fence"] + 1
         provider_model = catalog.models[row["model"]].provider_model
-        changes.append({"row": choice.job, "new_fence": fence, "new_tried": json.dumps([*json.loads(row["tried"]), resource.id])})
-        new_attempts.append(
-            {
-                "generation_id": choice.job,
-                "fence": fence,
-                "resource_id": resource.id,
-                "provider_model": provider_model,
-                "price": choice.price,
-                "reasons": json.dumps(choice.reasons),
-                "started_at": now,
-                "lease_until": lease_until,
-            }
-        )
+        changes.append((choice.job, fence, json.dumps([*json.loads(row["tried"]), resource.id])))
+        reasons = json.dumps(choice.reasons)
+        new_attempts.append((choice.job, fence, resource.id, provider_model, choice.price, reasons, now, lease_until))
         generation = read({**row, "state": State.RUNNING, "fence": fence})
         leases.append(
             Lease(
@@ -245,12 +283,7 @@ async def _write(
                 sealed[resource.subject],
             )
         )  # fmt: skip
-    await connection.execute(
-        update(generations)
-        .where(generations.c.id == bindparam("row"))
-        .values(state=State.RUNNING, fence=bindparam("new_fence"), tried=bindparam("new_tried")),
-        changes,
-    )
-    await connection.execute(insert(attempts), new_attempts)
-    await Mailbox(connection, now).touch([lease.generation.subject for lease in leases])
+    await run_rows(connection, _START, {_STARTED: changes})
+    await run_rows(connection, _INSERT, {_ATTEMPTS: new_attempts})
+    await Mailbox(connection, now).touch([lease.generation.subject for lease in leases if lease.generation.address is not None])
     return leases

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db import SECOND
+from core.db import SECOND, one_of
 from core.generations.earn import COSTLY, MOVED
 from core.generations.models import Generation, OutcomeKind, State, attempts, generations
 from core.generations.service import COLUMNS, read
@@ -21,6 +21,8 @@ MAX_AWAITED = 5_000
 """Generations that one look takes."""
 TIMED = 1_000
 """The newest delivered attempts by which a resource's seconds are told."""
+
+_ENDED = select(*COLUMNS).where(one_of(generations.c.id, "ids"), generations.c.state.not_in((State.QUEUED, State.RUNNING)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,8 @@ async def page(
 
 async def ended(connection: AsyncConnection, numbers: Collection[int]) -> dict[int, Generation]:
     """Those of at most MAX_AWAITED generations that neither wait nor run any more, by number."""
-    over = generations.c.state.not_in((State.QUEUED, State.RUNNING))
-    query = select(*COLUMNS).where(generations.c.id.in_(sorted(numbers)[:MAX_AWAITED]), over)
-    return {row["id"]: read(row) for row in (await connection.execute(query)).mappings()}
+    rows = await connection.execute(_ENDED, {"ids": sorted(numbers)[:MAX_AWAITED]})
+    return {row["id"]: read(row) for row in rows.mappings()}
 
 
 async def uses_of(connection: AsyncConnection, community: Community, limit: int) -> list[Use]:

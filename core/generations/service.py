@@ -8,6 +8,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
+from core.db import one_of
 from core.generations.errors import GenerationNotFound, NotDelivered, NotWaiting
 from core.generations.models import Generation, OutcomeKind, Parameters, State, attempts, generations
 from core.ledger.models import Release
@@ -27,6 +28,7 @@ COLUMNS = tuple(
     )
 )  # fmt: skip
 """What `read` needs of a row."""
+_BY_KEY = select(*COLUMNS).where(one_of(generations.c.key, "keys"))
 
 
 class Generations:
@@ -119,7 +121,7 @@ class Generations:
 
 async def read_by_key(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, Generation]:
     """Generations by their business keys."""
-    rows = await connection.execute(select(*COLUMNS).where(generations.c.key.in_(keys)))
+    rows = await connection.execute(_BY_KEY, {"keys": keys})
     return {row["key"]: read(row) for row in rows.mappings()}
 
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, or_, select, tuple_, update
+from sqlalchemy import RowMapping, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import Catalog
-from core.db import DAY, SECOND
+from core.db import DAY, SECOND, Rows, one_of, run_rows
 from core.generations.models import Generation, Lease, OutcomeKind, Settlement, State, attempts, generations
 from core.generations.reward import Royalties, royalties_of
 from core.generations.rules import earners, released, split_price, tries_left
@@ -37,7 +37,7 @@ class _Book:
     """What one batch writes."""
 
     generations: list[dict[str, Any]] = field(default_factory=list)
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[list[Any]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     touched: list[str] = field(default_factory=list)
@@ -118,7 +118,7 @@ def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rule
     reason = tries_left(settlement, len(json.loads(row["tried"])), rules.tries, now, generation.deadline)
     if reason is None:
         book.generations.append(_change(generation, State.QUEUED, None))
-        book.touched.append(generation.subject)
+        _touch(book, generation)
         return
     _fail(book, generation, reason, now)
 
@@ -129,20 +129,29 @@ def _fail(book: _Book, generation: Generation, reason: str, now: int, kind: str 
     _result(book, generation)
 
 
+def _touch(book: _Book, generation: Generation) -> None:
+    if generation.address is not None:
+        book.touched.append(generation.subject)
+
+
 def _result(book: _Book, generation: Generation) -> None:
-    book.touched.append(generation.subject)
+    _touch(book, generation)
     if generation.address is not None:
         body = {"generation": generation.id}
         book.notices.append(Notice(f"result:{generation.id}", generation.address, "result", body, generation.subject))
 
 
-_FACTS = ("paid", "shares", "release_at", "reason", "blob", "media_type", "width", "height", "seed", "digest", "spoiler")
+_FACTS = {
+    "state": "text", "finished_at": "bigint", "paid": "bigint", "shares": "text", "release_at": "bigint", "reason": "text", "blob": "text",
+    "media_type": "text", "width": "int", "height": "int", "seed": "bigint", "digest": "text", "spoiler": "boolean",
+}  # fmt: skip
+_CHANGES = Rows("changes", row="bigint", **_FACTS)
+_CHANGE = f"UPDATE generations SET {', '.join(f'{name} = changes.{name}' for name in _FACTS)} FROM {{changes}} WHERE id = changes.row"
 
 
 def _change(generation: Generation, state: State, finished_at: int | None, **facts: Any) -> dict[str, Any]:
-    known = {"paid": 0, "spoiler": generation.spoiler} | facts
-    values = {f"new_{name}": known.get(name) for name in _FACTS}
-    return {"row": generation.id, "new_state": state, "new_finished_at": finished_at, **values}
+    known = {"row": generation.id, "state": state, "finished_at": finished_at, "paid": 0, "spoiler": generation.spoiler}
+    return dict.fromkeys(_CHANGES.columns) | known | facts
 
 
 def _judge(health: Health, settlement: Settlement, now: int) -> Health:
@@ -167,50 +176,47 @@ def _give_back(used: dict[str, int], settlement: Settlement, now: int) -> None:
     used["unused_this_month"] += settlement.lease.price if then[1] == today[1] else 0
 
 
-def _attempt(settlement: Settlement, now: int) -> dict[str, Any]:
-    return {
-        "row": settlement.lease.generation.id,
-        "row_fence": settlement.lease.fence,
-        "new_finished_at": now,
-        "new_outcome": settlement.kind,
-        "new_fault": settlement.fault,
-        "new_cost": settlement.cost,
-        "new_reference": settlement.reference[:128],
-    }
+def _attempt(settlement: Settlement, now: int) -> list[Any]:
+    lease = settlement.lease
+    facts = [settlement.kind, settlement.fault, settlement.cost, settlement.reference[:128]]
+    return [lease.generation.id, lease.fence, now, *facts]
+
+
+_LEASES = Rows("leases", generation_id="bigint", fence="int")
+_LOCK_ATTEMPTS = """
+SELECT generation_id, fence FROM attempts
+WHERE (generation_id, fence) IN (SELECT generation_id, fence FROM {leases}) AND finished_at IS NULL
+ORDER BY generation_id, fence {for_update}"""
+_LOCK_GENERATIONS = (
+    select(*COLUMNS, generations.c.tried).where(one_of(generations.c.id, "ids")).order_by(generations.c.id).with_for_update()
+)
+_CLOSED = Rows("closed", row="bigint", number="int", at="bigint", outcome="text", fault="text", cost="bigint", reference="text")
+_CLOSE = """
+UPDATE attempts SET finished_at = closed.at, outcome = closed.outcome, fault = closed.fault, cost = closed.cost,
+  reference = closed.reference
+FROM {closed} WHERE generation_id = closed.row AND fence = closed.number"""
 
 
 async def _lock_attempts(connection: AsyncConnection, leases: Sequence[Lease]) -> set[tuple[int, int]]:
     """Which of the leases are still open; locked. Whoever closes an attempt has won it."""
     keys = [(lease.generation.id, lease.fence) for lease in leases]
-    query = select(attempts.c.generation_id, attempts.c.fence).where(
-        tuple_(attempts.c.generation_id, attempts.c.fence).in_(keys), attempts.c.finished_at.is_(None)
-    )
-    ordered = query.order_by(attempts.c.generation_id, attempts.c.fence).with_for_update()
-    return {(id_, fence) for id_, fence in await connection.execute(ordered)}
+    return {(id_, fence) for id_, fence in await run_rows(connection, _LOCK_ATTEMPTS, {_LEASES: keys})}
 
 
 async def _lock_generations(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, RowMapping]:
-    query = select(*COLUMNS, generations.c.tried).where(generations.c.id.in_(ids)).order_by(generations.c.id).with_for_update()
-    return {row["id"]: row for row in (await connection.execute(query)).mappings()}
+    return {row["id"]: row for row in (await connection.execute(_LOCK_GENERATIONS, {"ids": ids})).mappings()}
 
 
 async def _write(connection: AsyncConnection, book: _Book, now: int) -> None:
     if book.attempts:
-        open_ = (attempts.c.generation_id == bindparam("row")) & (attempts.c.fence == bindparam("row_fence"))
-        names: tuple[str, ...] = ("finished_at", "outcome", "fault", "cost", "reference")
-        await connection.execute(update(attempts).where(open_).values(**{name: bindparam(f"new_{name}") for name in names}), book.attempts)
+        await run_rows(connection, _CLOSE, {_CLOSED: book.attempts})
     if book.generations:
-        names = ("state", "finished_at", *_FACTS)
-        here = generations.c.id == bindparam("row")
-        await connection.execute(
-            update(generations).where(here).values(**{name: bindparam(f"new_{name}") for name in names}), book.generations
-        )
+        await run_rows(connection, _CHANGE, {_CHANGES: [list(each.values()) for each in book.generations]})
     if book.steps:
         raise_first_refusal(await Ledger(connection, now).apply(book.steps))
     mailbox = Mailbox(connection, now)
     await mailbox.say(book.notices)
-    if book.touched:
-        await mailbox.touch(book.touched)
+    await mailbox.touch(book.touched)
 
 
 async def _tell_owners(

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db import Rows, statement
+from core.db import Rows, one_of, run_rows
 from core.ledger.models import accounts, entries, is_guarded, legs, seals, unsealed
 
 BATCH = 500
@@ -23,6 +23,9 @@ _CARRY = Rows("carried", address="text", amount="bigint")
 _CARRY_FORWARD = """
 INSERT INTO accounts (address, guarded, balance) SELECT address, false, amount FROM {carried} WHERE true ORDER BY address
 ON CONFLICT (address) DO UPDATE SET balance = accounts.balance + excluded.balance"""
+_UNQUEUE = delete(unsealed).where(one_of(unsealed.c.entry_id, "ids"))
+_LEGS = select(legs).where(one_of(legs.c.entry_id, "ids")).order_by(legs.c.entry_id, legs.c.position)
+_ENTRIES = select(entries).where(one_of(entries.c.id, "ids"))
 
 
 async def seal(connection: AsyncConnection, now: int) -> int:
@@ -41,20 +44,19 @@ async def seal(connection: AsyncConnection, now: int) -> int:
                 carried[account] = carried.get(account, 0) + amount
     digest = chain(previous, content)
     await connection.execute(insert(seals).values(at=now, entry_ids=json.dumps(ids), previous=previous, hash=digest))
-    await connection.execute(delete(unsealed).where(unsealed.c.entry_id.in_(ids)))
+    await connection.execute(_UNQUEUE, {"ids": ids})
     if carried:
-        dialect = connection.dialect.name
-        await connection.execute(statement(dialect, _CARRY_FORWARD, _CARRY), _CARRY.parameters(dialect, sorted(carried.items())))
+        await run_rows(connection, _CARRY_FORWARD, {_CARRY: sorted(carried.items())})
     return len(ids)
 
 
 async def read_content(connection: AsyncConnection, ids: Sequence[int]) -> list[tuple[Any, ...]]:
     """Entries with all their legs, in the order of `ids`: (id, key, kind, at, [(position, account, amount, balance after)])."""
     lines: dict[int, list[tuple[Any, ...]]] = {entry_id: [] for entry_id in ids}
-    rows = await connection.execute(select(legs).where(legs.c.entry_id.in_(ids)).order_by(legs.c.entry_id, legs.c.position))
+    rows = await connection.execute(_LEGS, {"ids": ids})
     for entry_id, *line in rows:
         lines[entry_id].append(tuple(line))
-    found = {row.id: row for row in await connection.execute(select(entries).where(entries.c.id.in_(ids)))}
+    found = {row.id: row for row in await connection.execute(_ENTRIES, {"ids": ids})}
     return [(row.id, row.key, row.kind, row.at, lines[row.id]) for row in (found[i] for i in ids if i in found)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db import Rows, statement
+from core.db import Rows, one_of, run_rows
 from core.ledger.models import HELD_SQL, Capture, Hold, HoldRow, Posting, Release, Step, accounts, is_guarded
 from core.ledger.rules import Answer, Plan, accounts_of, decide
 
@@ -86,6 +86,8 @@ _WRITE_SQLITE = (
     ),
     (_DELTAS, "UPDATE accounts SET balance = balance + deltas.delta FROM {deltas} WHERE accounts.address = deltas.address"),
 )
+_BALANCES = select(accounts.c.address, accounts.c.balance).where(one_of(accounts.c.address, "addresses"))
+_LOCK = _BALANCES.order_by(accounts.c.address).with_for_update()
 
 
 class Ledger:
@@ -139,33 +141,31 @@ class Ledger:
     async def open_accounts(self, addresses: Iterable[str]) -> None:
         """Makes the rows of accounts that do not exist yet."""
         rows = [(address, is_guarded(address)) for address in sorted(addresses)]
-        await self._connection.execute(statement(self._dialect, _OPEN_ACCOUNTS, _ADDRESSES), _ADDRESSES.parameters(self._dialect, rows))
+        await run_rows(self._connection, _OPEN_ACCOUNTS, {_ADDRESSES: rows})
 
     async def lock(self, addresses: Sequence[str]) -> dict[str, int]:
         """Balances of guarded accounts, in milli-credits, which nobody else can change until the transaction ends."""
         await self.open_accounts(addresses)
-        wanted = select(accounts.c.address, accounts.c.balance).where(accounts.c.address.in_(addresses))
-        rows = await self._connection.execute(wanted.order_by(accounts.c.address).with_for_update())
-        return {address: balance for address, balance in rows}
+        return {address: balance for address, balance in await self._connection.execute(_LOCK, {"addresses": addresses})}
 
     async def balances(self, addresses: Iterable[str]) -> dict[str, int]:
         """Balances of guarded accounts, in milli-credits; 0 where there is no such account."""
         wanted = list(addresses)
-        rows = await self._connection.execute(select(accounts.c.address, accounts.c.balance).where(accounts.c.address.in_(wanted)))
-        found = {address: balance for address, balance in rows}
+        found = {address: balance for address, balance in await self._connection.execute(_BALANCES, {"addresses": wanted})}
         return {address: found.get(address, 0) for address in wanted}
 
     async def _look(self, steps: Sequence[Step]) -> tuple[dict[str, int], dict[str, str], dict[str, HoldRow]]:
         """Balances of guarded accounts and the named holds, both locked, and the contents of the entries that exist."""
         named = {step.hold for step in steps if isinstance(step, Capture | Release)}
-        values = _KEYS.parameters(self._dialect, [(key,) for key in {step.key for step in steps}])
-        values |= _HOLD_KEYS.parameters(self._dialect, [(key,) for key in named])
-        values |= _ADDRESSES.parameters(self._dialect, [(each, True) for each in sorted(filter(is_guarded, accounts_of(steps, {})))])
+        wanted: dict[Rows, Sequence[Sequence[Any]]] = {
+            _KEYS: [(key,) for key in {step.key for step in steps}],
+            _HOLD_KEYS: [(key,) for key in named],
+            _ADDRESSES: [(each, True) for each in sorted(filter(is_guarded, accounts_of(steps, {})))],
+        }
         balances: dict[str, int] = {}
         seen: dict[str, str] = {}
         holds: dict[str, HoldRow] = {}
-        rows = await self._connection.execute(statement(self._dialect, _LOOK, _KEYS, _HOLD_KEYS, _ADDRESSES), values)
-        for kind, name, detail, amount, closed in rows:
+        for kind, name, detail, amount, closed in await run_rows(self._connection, _LOOK, wanted):
             if kind == 1:
                 holds[name] = HoldRow(name, detail, amount, bool(closed))
             elif kind == 2:
@@ -183,17 +183,11 @@ class Ledger:
             _DELTAS: sorted(plan.deltas.items()),
         }
         if self._dialect == "postgresql":
-            values: dict[str, Any] = {"at": self._now}
-            for item, listed in rows.items():
-                values |= item.parameters(self._dialect, listed)
-            await self._connection.execute(statement(self._dialect, _WRITE_POSTGRESQL, *rows), values)
+            await run_rows(self._connection, _WRITE_POSTGRESQL, rows, at=self._now)
             return
         for item, template in _WRITE_SQLITE:
             if listed := rows[item]:
-                values = item.parameters(self._dialect, listed)
-                if ":at" in template:
-                    values["at"] = self._now
-                await self._connection.execute(statement(self._dialect, template, item), values)
+                await run_rows(self._connection, template, {item: listed}, **({"at": self._now} if ":at" in template else {}))
 
 
 def raise_first_refusal(answers: Iterable[Answer]) -> None:

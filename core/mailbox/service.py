@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import case, delete, exists, func, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
-from core.db import DAY, SECOND
+from core.db import DAY, SECOND, Moment, one_of
 from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, State, inbox, outbox
 
 LEASE = 30 * SECOND
@@ -18,6 +18,9 @@ KEEP = 30 * DAY
 PRUNE_BATCH = 1000
 FOLLOWING = ("generation", "payment")
 """The kinds of row whose message is edited while what it is about goes on."""
+_TOUCH = (
+    update(outbox).where(one_of(outbox.c.subject, "subjects"), outbox.c.state == State.LIVE).values(due_at=bindparam("now", type_=Moment))
+)
 
 
 class Mailbox:
@@ -187,8 +190,8 @@ class Mailbox:
 
     async def touch(self, subjects: Sequence[str]) -> None:
         """The live messages about these subjects are due for an edit now."""
-        live = outbox.c.subject.in_(subjects) & (outbox.c.state == State.LIVE)
-        await self._connection.execute(update(outbox).where(live).values(due_at=self._now))
+        if subjects:
+            await self._connection.execute(_TOUCH, {"subjects": subjects, "now": self._now})
 
     async def take_live(self, address: Address, subject: str) -> tuple[int, str] | None:
         """Leases the live message about a subject in a chat, which is about to go, so that nobody edits it meanwhile: its row and the

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import RowMapping, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import ProviderRule
-from core.db import MINUTE, SECOND
+from core.db import MINUTE, SECOND, Rows, one_of, run_rows
 from core.providers.base import Probe
 from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, Stopped, TooManyResources
 from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, Stop, handovers, resources
@@ -30,6 +30,25 @@ MAX_LISTED = 5_000
 PAGE = 50
 
 _LIMITS = tuple(Limits.__dataclass_fields__)
+_LOCK_LISTED = select(resources).where(resources.c.state == State.LISTED).order_by(resources.c.id).limit(MAX_LISTED).with_for_update()
+_LOCK = select(resources).where(one_of(resources.c.id, "ids")).order_by(resources.c.id).with_for_update()
+_TAKEN = Rows("taken", row="bigint", calls="int", amount="bigint", health="text")
+_RESERVE = """
+UPDATE resources SET in_flight = in_flight + taken.calls,
+  day_used = CASE WHEN day = :day THEN day_used ELSE 0 END + taken.amount,
+  month_used = CASE WHEN month = :month THEN month_used ELSE 0 END + taken.amount,
+  day = :day, month = :month, health = taken.health, last_chosen_at = :now
+FROM {taken} WHERE id = taken.row"""
+_HEALTH = {
+    "health": "text", "fault": "text", "cool_until": "bigint", "back_off": "double precision", "successes": "double precision",
+    "failures": "double precision", "counted_at": "bigint", "latency": "double precision", "latency_deviation": "double precision",
+    "delivered": "bigint", "recent": "text", "strikes": "text",
+}  # fmt: skip
+_GIVEN = Rows("given", row="bigint", calls="int", unused_today="bigint", unused_this_month="bigint", **_HEALTH)
+_GIVE_BACK = f"""
+UPDATE resources SET in_flight = in_flight - calls, day_used = day_used - unused_today, month_used = month_used - unused_this_month,
+  {", ".join(f"{name} = given.{name}" for name in _HEALTH)}
+FROM {{given}} WHERE id = given.row"""
 
 
 class Resources:
@@ -164,51 +183,22 @@ class Resources:
 
     async def lock_listed(self) -> list[Resource]:
         """Every resource that may get work, locked in the order of their ids."""
-        query = select(resources).where(resources.c.state == State.LISTED).order_by(resources.c.id).limit(MAX_LISTED)
-        return [_resource(row, self._now) for row in (await self._connection.execute(query.with_for_update())).mappings()]
+        return [_resource(row, self._now) for row in (await self._connection.execute(_LOCK_LISTED)).mappings()]
 
     async def lock(self, resource_ids: Sequence[int]) -> dict[int, Resource]:
         """Some resources in any state, locked in the order of their ids."""
-        query = select(resources).where(resources.c.id.in_(resource_ids)).order_by(resources.c.id).with_for_update()
-        return {row["id"]: _resource(row, self._now) for row in (await self._connection.execute(query)).mappings()}
+        rows = await self._connection.execute(_LOCK, {"ids": resource_ids})
+        return {row["id"]: _resource(row, self._now) for row in rows.mappings()}
 
     async def reserve(self, taken: Mapping[int, tuple[int, int]], healths: Mapping[int, Health]) -> None:
         """Takes (calls, milli-credits) from the limits of locked resources; the table's own checks refuse what would exceed them."""
         day, month = day_and_month(self._now / SECOND)
-        table = resources.c
-        changes = [
-            {"row": id_, "calls": n, "amount": amount, "new_state": healths[id_].state} for id_, (n, amount) in sorted(taken.items())
-        ]
-        statement = (
-            update(resources)
-            .where(table.id == bindparam("row"))
-            .values(
-                in_flight=table.in_flight + bindparam("calls"),
-                day_used=_same(table.day, day, table.day_used) + bindparam("amount"),
-                month_used=_same(table.month, month, table.month_used) + bindparam("amount"),
-                day=day,
-                month=month,
-                health=bindparam("new_state"),
-                last_chosen_at=self._now,
-            )
-        )
-        await self._connection.execute(statement, changes)
+        changes = [(id_, calls, amount, healths[id_].state) for id_, (calls, amount) in sorted(taken.items())]
+        await run_rows(self._connection, _RESERVE, {_TAKEN: changes}, day=day, month=month, now=self._now)
 
     async def give_back(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """After settled calls: `row` (id), `calls`, `unused` milli-credits with the `day` and `month` they were taken in, and `health`."""
-        table = resources.c
-        statement = (
-            update(resources)
-            .where(table.id == bindparam("row"))
-            .values(
-                in_flight=table.in_flight - bindparam("calls"),
-                day_used=table.day_used - bindparam("unused_today"),
-                month_used=table.month_used - bindparam("unused_this_month"),
-                health=bindparam("new_state"),
-                **{name: bindparam(f"new_{name}") for name in _HEALTH_COLUMNS},
-            )
-        )
-        await self._connection.execute(statement, list(changes))
+        """After settled calls: `row` (id), `calls`, milli-credits `unused_today` and `unused_this_month`, and `health_values`."""
+        await run_rows(self._connection, _GIVE_BACK, {_GIVEN: [[change[name] for name in _GIVEN.columns] for change in changes]})
 
     async def take_probes(self, limit: int, sync_every: int) -> list[Resource]:
         """Leases resources that are due for a look, and sets their next one."""
@@ -253,27 +243,21 @@ class Resources:
         await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(models=json.dumps(sorted(left))))
 
 
-_HEALTH_COLUMNS = (
-    "fault", "cool_until", "back_off", "successes", "failures", "counted_at", "latency", "latency_deviation", "delivered", "recent",
-    "strikes",
-)  # fmt: skip
-
-
 def health_values(health: Health) -> dict[str, Any]:
-    """A Health as the parameters of `give_back`."""
+    """A Health as the values of `give_back`."""
     return {
-        "new_state": health.state,
-        "new_fault": health.fault,
-        "new_cool_until": int(health.cool_until * SECOND),
-        "new_back_off": health.back_off,
-        "new_successes": health.successes,
-        "new_failures": health.failures,
-        "new_counted_at": int(health.counted_at * SECOND),
-        "new_latency": health.latency,
-        "new_latency_deviation": health.latency_deviation,
-        "new_delivered": health.delivered,
-        "new_recent": json.dumps([[round(at, 3), int(good)] for at, good in health.recent]),
-        "new_strikes": json.dumps([round(at, 3) for at in health.strikes]),
+        "health": health.state,
+        "fault": health.fault,
+        "cool_until": int(health.cool_until * SECOND),
+        "back_off": health.back_off,
+        "successes": health.successes,
+        "failures": health.failures,
+        "counted_at": int(health.counted_at * SECOND),
+        "latency": health.latency,
+        "latency_deviation": health.latency_deviation,
+        "delivered": health.delivered,
+        "recent": json.dumps([[round(at, 3), int(good)] for at, good in health.recent]),
+        "strikes": json.dumps([round(at, 3) for at in health.strikes]),
     }
 
 

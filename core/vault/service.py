@@ -18,7 +18,7 @@ from sqlalchemy import Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.db import Database
+from core.db import Database, one_of
 from core.errors import Misconfigured
 from core.vault.errors import CannotOpen, DuplicateSecret, SecretMissing, VaultAway
 from core.vault.keyring import KEY_BYTES, NONCE_BYTES
@@ -178,11 +178,12 @@ async def store(connection: AsyncConnection, sealed: Sealed, now: int) -> None:
     await connection.execute(insert(table).values(**row, at=now))
 
 
+_FETCH = select(*(sealed_secrets.c[name] for name in Sealed.__dataclass_fields__)).where(one_of(sealed_secrets.c.subject, "subjects"))
+
+
 async def fetch(connection: AsyncConnection, subjects: Sequence[str]) -> dict[str, Sealed]:
     """Sealed secrets by subject; those that are not there are left out."""
-    columns = [sealed_secrets.c[name] for name in Sealed.__dataclass_fields__]
-    rows = await connection.execute(select(*columns).where(sealed_secrets.c.subject.in_(subjects)))
-    return {row.subject: Sealed(*row) for row in rows}
+    return {row.subject: Sealed(*row) for row in await connection.execute(_FETCH, {"subjects": subjects})}
 
 
 async def fetch_one(connection: AsyncConnection, subject: str) -> Sealed:

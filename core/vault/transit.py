@@ -23,7 +23,7 @@ import aiohttp
 import httpx
 from pydantic import SecretStr
 
-from core.db import Coalescer
+from core.coalescer import Coalescer
 from core.errors import AetherflowError, Misconfigured
 from core.vault.errors import CannotOpen, VaultAway
 from core.vault.secret import Secret
