@@ -25,11 +25,12 @@ from bots.mail.outgoing import MailSender
 from bots.mail.server import mail_from, mail_server
 from bots.telegram.runner import TelegramRunner
 from bots.telegram.store import InboxStore
-from core.app import App, keyring, open_app
+from core.app import App, open_app
 from core.config import Settings, load
 from core.db import Database
 from core.desk import Desk
 from core.errors import AetherflowError, Misconfigured
+from core.keys import open_keys
 from core.money import parse_credits
 from core.payments.models import CURRENCIES
 from core.payments.rails.opened import open_rails
@@ -41,8 +42,8 @@ from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
 from core.users.models import Identity, Role
 from core.vault.redact import Redactor, known
+from core.vault.rotate import rotate
 from core.vault.secret import Secret
-from core.vault.service import rotate
 from core.words import Words
 from core.worker import Worker
 from doctor import examine
@@ -306,13 +307,14 @@ def doctor() -> None:
 
 @vault_app.command("rotate")
 def vault_rotate() -> None:
-    """Re-wraps every data key with the newest key-encryption key."""
+    """Re-wraps every data key with the newest key-encryption key, of the ring or of the KMS."""
 
     async def main() -> None:
         settings = _settings()
         database = Database(settings.sqlalchemy_url)
         try:
-            console.print(f"{await rotate(database, keyring(settings))} data keys re-wrapped.")
+            async with open_keys(settings) as keys:
+                console.print(f"{await rotate(database, keys)} data keys re-wrapped.")
         finally:
             await database.close()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
-PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
+EXE = ".exe" if os.name == "nt" else ""  # Windows adds it to a bare name alone, not to a path
+PYTHON = SCRIPTS / ("python" + EXE)
 LOCALES = ROOT / "bots" / "chat" / "locales"
 CODE = ("core", "bots", "api", "sandbox", "bench", "migrations", "tests", "cli.py", "demo.py", "dev.py", "doctor.py")
 CACHES = (".hypothesis", ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache")
@@ -49,6 +51,8 @@ def run(arguments: list[str]) -> None:
 
 def bench(arguments: list[str]) -> None:
     """the measurements"""
+    if os.name == "nt":
+        sys.exit("The measurements need Linux or macOS: they start PostgreSQL and Valkey.")
     prepare("dev")
     become("-m", "bench", *arguments)
 
@@ -87,7 +91,7 @@ def check(_arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         call("-m", "migrations.sql", folder)
         files = sorted(map(str, Path(folder).glob("*.sql")))
-        if files and not passes("squawk", [str(SCRIPTS / "squawk"), *files]):  # without files it would wait for input
+        if files and not passes("squawk", [str(SCRIPTS / ("squawk" + EXE)), *files]):  # without files it would wait for input
             failed.append("squawk")
     if failed:
         sys.exit("Failed: " + ", ".join(failed))
@@ -160,12 +164,12 @@ def pip(*arguments: str) -> None:
 def is_stamped(name: str, file: Path) -> bool:
     """Whether .venv has had this very file."""
     mark = VENV / ("installed-" + name)
-    return mark.is_file() and mark.read_text() == digest(file)
+    return mark.is_file() and mark.read_text(encoding="utf-8") == digest(file)
 
 
 def stamp(name: str, file: Path) -> None:
     """Remembers that it has."""
-    (VENV / ("installed-" + name)).write_text(digest(file))
+    (VENV / ("installed-" + name)).write_text(digest(file), encoding="utf-8")  # the folder's name may be in any script
 
 
 def digest(file: Path) -> str:
@@ -181,7 +185,7 @@ def wants_browser() -> bool:
 def chromium() -> str:
     """The path of a Chromium: one on PATH, else Debian's, else playwright's; "" where there is none (the tests skip, and CI fails)."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+    if found is None and sys.platform != "win32" and shutil.which("apt-get") and os.geteuid() == 0:
         say("installing Chromium for the tests of pages")
         quiet = {**clean_environment(), "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", "chromium"]):
@@ -213,6 +217,7 @@ def become(*arguments: str) -> None:
     """Puts .venv's Python in the place of this process, so that Ctrl-C, signals and the exit code are its own."""
     os.chdir(ROOT)
     if os.name == "nt":  # exec there returns to the shell at once
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the other process too, which ends in order; else we would kill it
         sys.exit(subprocess.call([str(PYTHON), *arguments], env=clean_environment()))
     sys.stdout.flush()
     os.execve(str(PYTHON), [str(PYTHON), *arguments], clean_environment())
@@ -220,7 +225,10 @@ def become(*arguments: str) -> None:
 
 def clean_environment() -> dict[str, str]:
     """This environment without what leads another Python astray, or has each process compile everything anew."""
-    return {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    kept = {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    if os.name == "nt":  # files and consoles hold Chinese, whatever the code page of this Windows
+        kept["PYTHONUTF8"] = "1"
+    return kept
 
 
 def say(words: str) -> None:

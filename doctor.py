@@ -21,19 +21,22 @@ from sqlalchemy.exc import DBAPIError
 
 from bots.mail.server import mail_from, mail_server
 from core.accounts import signing_keys
-from core.app import App, keyring
+from core.app import App
 from core.blobs import Blobs
 from core.catalog import load_catalog
 from core.config import PREFIX, Settings
 from core.db import UNREACHABLE, Database
 from core.errors import AetherflowError, Misconfigured
 from core.hints import open_hints
+from core.keys import open_keys
 from core.moderation import load_moderation
 from core.payments.models import CURRENCIES
 from core.payments.packages import load_packages
 from core.payments.rails.opened import alipay_rail
 from core.providers.http import Client, make_client
+from core.vault.errors import VaultAway
 from core.vault.service import open_vault
+from core.vault.transit import misconfigured
 from migrations.upgrade import configuration
 
 SECONDS = 15.0
@@ -132,13 +135,17 @@ def _is_known(known: ScriptDirectory, revision: str) -> bool:
 
 
 async def _vault(settings: Settings) -> Finding:
-    ring = await asyncio.to_thread(keyring, settings)
     database = Database(settings.sqlalchemy_url)
     try:
-        await open_vault(database, ring)
+        async with open_keys(settings) as keys:
+            await open_vault(database, keys)
+            newest = await keys.newest()
+    except VaultAway as error:
+        raise misconfigured(error) from None
     finally:
         await database.close()
-    return Finding("ok", "vault", f"every stored key can be unwrapped; {ring.ids()[0]} wraps new ones")
+    kms = f" of the KMS at {urlsplit(settings.vault_kms_url).netloc}" if ":" in newest else ""
+    return Finding("ok", "vault", f"every stored key can be unwrapped; {newest}{kms} wraps new ones")
 
 
 async def _redis(settings: Settings) -> Finding:

@@ -31,6 +31,7 @@ from core.pools.errors import PoolCap, PoolEmpty
 from core.presets.errors import BadPreset, BadPresetField
 from core.resources.errors import BadLimit, KeyOfAnother, LinkExpired, NotAKey
 from core.users.errors import TooManyStrikes
+from core.vault.errors import VaultAway
 from core.words import Amount, Text
 
 STATUS: dict[type[AetherflowError], int] = {
@@ -66,6 +67,7 @@ STATUS: dict[type[AetherflowError], int] = {
     BlobsUnavailable: 503,
     Maintenance: 503,
     RailError: 503,
+    VaultAway: 503,
 }
 """The nearest class of an error decides."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from bench import api, flow, ledger, report, simulator
+from bench import api, chat, flow, ledger, report, simulator
 from bench.scenarios import SCENARIOS
 from tests import services
 
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell("flow")
         seconds, in_flight = (3.0, 100) if quick else (20.0, 1000)
         sections.append(report.flow_section([flow.measure(engine, server, seconds, in_flight) for engine in flow.ENGINES]))
+        _tell("chat")
+        seconds = 3.0 if quick else 20.0
+        sections.append(report.chat_section([chat.measure(size, server, seconds) for size in chat.SIZES]))
         _tell("api")
         providers, seconds = ((0,), 2.0) if quick else ((0, 200), 6.0)
         sections.append(report.api_section(*api.measure(server, QUICK_CALLERS if quick else API_CALLERS, providers, seconds)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import api, flow, ledger
+from bench import api, chat, flow, ledger
 
 WALLET_TARGET, POOL_TARGET, PROCESSOR_TARGET, MEMORY_TARGET = 1.0, 4.0, 0.5, 400.0
 
@@ -32,7 +32,7 @@ _FLOW = """## Flow
 App, Worker and load in one process, the image provider's stand-in in another; {rate} submits a second, a provider that takes 0.5 s,
 pictures of an eighth of the size. *reach*: from the call of `submit` until the provider has the request. *result*: from the provider's
 picture until the outbox row of the result is committed. Each as p50 / p95 / p99.
-The chat platforms are not part of it. Memory is the resident set of the process
+The chat platforms are not part of it: see *Chat* below. Memory is the resident set of the process
 with everything that it has kept from the measurements before, load included; so the real worker is smaller.
 """
 _API = """## API
@@ -47,6 +47,19 @@ Processor time of ours is that of the api processes + the worker. Each delay as 
 |---|---|---|---|---|---|---|---|---|---|
 """
 RATE_TARGET, OWN_TARGET, MIXED_TARGET = 0.6, 1.7, 50.0
+ADDED_TARGET = 100.0
+_CHAT = """## Chat
+
+`/imagine` typed {rate} times a second by as many people, {telegram} of them in Telegram, the others in Discord; the real bots over
+real sockets, the stand-ins of both platforms and of the provider (which takes 0.5 s) in one process, with the platforms' limits over
+all chats in force. *embedded* is `aetherflow up` on its defaults, one process on SQLite; *scaled* is a telegram, a discord and a worker
+process on PostgreSQL (durable) and Valkey. *reach*: from the moment at which the event lies ready at its platform until the provider
+has the request. *result*: from the provider's picture until the request that brings it arrives at the platform. *added*: both, of the
+same event. Each as p50 / p95 / p99. Processor time of ours is that of all of our processes. Everything shares the machine's processors.
+
+| size | typed | shown | reach, ms | result, ms | added, ms | processor, ms an event |
+|---|---|---|---|---|---|---|
+"""
 _DELAYS = "| database | submitted | settled | reach, ms | result, ms | idle, MB | calls in flight | MB then |"
 
 
@@ -111,6 +124,21 @@ def flow_section(figures: Sequence[flow.Figure]) -> str:
         lines.append(_target(name, f"{each.memory:.0f} MB", each.memory < MEMORY_TARGET))
         lines.append(_target(f"{each.engine}: everything submitted is settled", f"{each.settled}", each.settled == each.submitted))
     return "\n".join([*lines, ""])
+
+
+def chat_section(figures: Sequence[chat.Figure]) -> str:
+    """Delays, then the targets."""
+    lines = [
+        f"| {each.size} | {each.typed} | {each.shown} | {_delay(each.reach)} | {_delay(each.result)} | {_delay(each.added)} "
+        f"| {each.own:.1f} |"
+        for each in figures
+    ]
+    lines += ["", "| target | measured | |", "|---|---|---|"]
+    for each in figures:
+        name = f"{each.size}: p95 of what we add below {ADDED_TARGET:.0f} ms"
+        lines.append(_target(name, f"{each.added.p95:.0f} ms", each.added.p95 < ADDED_TARGET))
+        lines.append(_target(f"{each.size}: every picture that was asked for is shown", f"{each.shown}", each.shown == each.typed))
+    return "\n".join([_CHAT.format(rate=chat.RATE, telegram=chat.TELEGRAM) + "\n".join(lines), ""])
 
 
 def api_section(figures: Sequence[api.Figure], mixed: api.Mixed) -> str:

@@ -6,20 +6,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.blobs import Blobs
 from core.catalog import Catalog, load_catalog
 from core.coalescer import Coalescer
 from core.config import Settings
 from core.db import HOUR, SECOND, Database
-from core.errors import Misconfigured, Refusal
+from core.errors import Refusal
 from core.generations.audit import audit_generations
 from core.generations.models import Order, Settlement, Submitted, Wish
 from core.generations.rules import check
 from core.generations.settle import SettleRules, settle_many
 from core.generations.submit import submit_many
 from core.hints import Hints, open_hints, wait
+from core.keys import open_keys
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.rules import gift
 from core.mailbox.models import Received
@@ -43,7 +44,6 @@ from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, Role
-from core.vault.keyring import Keyring, keyring_file
 from core.vault.models import MAX_SECRET
 from core.vault.secret import Secret
 from core.vault.service import Vault, open_vault
@@ -109,6 +109,7 @@ class App:
         }  # fmt: skip
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
+        self._small: Coalescer[Callable[[UnitOfWork], Awaitable[Any]], Any] = Coalescer(self._run_all, MAX_BATCH)
         self._settle_rules = SettleRules(
             settings.miner_percent,
             settings.earnings_hold_hours * HOUR,
@@ -144,6 +145,20 @@ class App:
         """`work` in one transaction, run again when the database asks for that."""
         return await self.database.run(lambda connection: work(UnitOfWork(connection, now())))
 
+    async def together(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """As `run`, for a small piece of work that refuses nothing. SQLite, which waits for the disk at each commit and has one writer,
+        does in one transaction what is asked for at the same time; PostgreSQL does it side by side."""
+        if self.database.dialect != "sqlite":
+            return await self.run(work)
+        done: T = await self._small(work)
+        return done
+
+    async def _run_all(self, works: Sequence[Callable[[UnitOfWork], Awaitable[Any]]]) -> Sequence[Any]:
+        async def all_(work: UnitOfWork) -> list[Any]:
+            return [await each(work) for each in works]
+
+        return await self.run(all_)
+
     def price(self, wish: Wish, audience: Audience = ALONE) -> tuple[Wish, int]:
         """A checked wish and the most that it costs, in milli-credits. Raises BadPrompt, ForbiddenPrompt, UnknownModel, BadParameter."""
         checked, _, price = check(wish, self.catalog, self.today())
@@ -176,7 +191,7 @@ class App:
         """Takes a miner's key: checks its shape, seals it, and only then stores it and asks for a probe.
 
         `token` is the one-time link that it came by, which is used up. Raises NotAKey, KeyOfAnother, DuplicateSecret, LinkExpired,
-        NotAllowedNow, LendingRefused.
+        NotAllowedNow, LendingRefused, VaultAway.
         """
         rule = may_lend(self.catalog, resource.provider)
         text = secret.reveal().strip()
@@ -188,7 +203,7 @@ class App:
                 raise KeyOfAnother(provider=rule.name, other=self.catalog.providers[matching[0]].name)
             raise NotAKey(provider=rule.name, shape=rule.key_shape)
         version = resource.key_version + 1
-        sealed = self.vault.seal(Secret(text), subject=resource.subject, provider=resource.provider, version=version)
+        sealed = await self.vault.seal(Secret(text), subject=resource.subject, provider=resource.provider, version=version)
 
         async def keep(work: UnitOfWork) -> Resource:
             if token is not None:
@@ -296,16 +311,7 @@ class App:
         """Waits for what is under way."""
         await self._submits.close()
         await self._settles.close()
-
-
-def keyring(settings: Settings) -> Keyring:
-    """The key-encryption keys: `VAULT_KEYS`, or the file in `DATA_DIR` in the embedded size. Raises Misconfigured."""
-    text = settings.vault_keys.get_secret_value()
-    if not text:
-        if not settings.embedded:
-            raise Misconfigured(setting="VAULT_KEYS", problem="is needed when several processes share a database")
-        text = keyring_file(settings.data_dir / "keyring")
-    return Keyring(text)
+        await self._small.close()
 
 
 @asynccontextmanager
@@ -323,7 +329,7 @@ async def open_app(
         stack.push_async_callback(database.close)
         blobs = Blobs(settings.blob_location)
         stack.callback(blobs.close)
-        vault = await open_vault(database, keyring(settings))
+        vault = await open_vault(database, await stack.enter_async_context(open_keys(settings)))
         hints = await stack.enter_async_context(open_hints(settings.redis_url))
         packages = load_packages(settings.packages_file)
         app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator)

@@ -31,6 +31,7 @@ ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "stability_api_url": _WEB,
     "openai_api_url": _WEB,
     "moderation_api_url": _WEB,
+    "vault_kms_url": _WEB,
 }
 """Settings that are addresses, and how each may begin."""
 _WITHOUT_HOST = ("sqlite", "sqlite+aiosqlite", "file", "memory")
@@ -52,6 +53,15 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     vault_keys: SecretStr = SecretStr("")
+    vault_kms_url: str = ""
+    vault_kms_mode: Literal["wrap", "open"] = "wrap"
+    vault_kms_mount: str = Field("transit", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=100)
+    vault_kms_key: str = Field("aetherflow", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=24)
+    vault_kms_token: SecretStr = SecretStr("")
+    vault_kms_token_file: Path | None = None
+    vault_kms_namespace: str = Field("", pattern=r"^[A-Za-z0-9/_.-]*$", max_length=100)
+    vault_kms_ca_file: Path | None = None
+    vault_kms_seconds: float = Field(5.0, gt=0, le=60)
     jwt_secret: SecretStr = SecretStr("")
     admins: str = ""
 
@@ -157,10 +167,18 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}ROYALTY_PERCENT comes out of the commission and must not exceed {PREFIX}COMMISSION_PERCENT")
         if self.telegram_mode == "webhook" and not self.telegram_webhook_secret.get_secret_value():
             raise ValueError(f"{PREFIX}TELEGRAM_MODE=webhook needs {PREFIX}TELEGRAM_WEBHOOK_SECRET")
+        self._check_kms()
         for rail, parts in self._rail_parts().items():
             if any(parts) and not all(parts):
                 raise ValueError(f"{PREFIX}{rail.upper()}_… is set in part: a rail needs all of its settings, or none")
         return self
+
+    def _check_kms(self) -> None:
+        tokens = [bool(self.vault_kms_token.get_secret_value()), self.vault_kms_token_file is not None]
+        if sum(tokens) != (1 if self.vault_kms_url else 0):
+            raise ValueError(f"{PREFIX}VAULT_KMS_URL and one of {PREFIX}VAULT_KMS_TOKEN and {PREFIX}VAULT_KMS_TOKEN_FILE belong together")
+        if urlsplit(self.vault_kms_url).scheme == "http" and not self.is_loopback(self.vault_kms_url):
+            raise ValueError(f"{PREFIX}VAULT_KMS_URL must begin with https:// where it is not this machine: data keys go there")
 
     def _rail_parts(self) -> dict[str, list[str]]:
         secret = {name: getattr(self, name).get_secret_value() for name in ("stripe_secret_key", "stripe_webhook_secret")}
@@ -236,6 +254,7 @@ _SENTENCES = {
     "less_than": "must be a number below {lt}",
     "less_than_equal": "must be a number of at most {le}",
     "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must look like {pattern}",
     "string_too_long": "must have at most {max_length} characters",
 }
 """What the library found, in our words, by its name for it (docs.pydantic.dev/latest/errors/validation_errors)."""

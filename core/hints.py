@@ -8,16 +8,13 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
 import structlog
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -28,9 +25,11 @@ REDIS_SECONDS = 2.0
 """How long a hint may take before it is given up."""
 RECONNECT_SECONDS = 1.0
 MAX_REMEMBERED = 100_000
+MAX_KEYS = 10_000
+"""Keys that are counted before those not used within a minute are forgotten."""
+WINDOW_SECONDS = 60
 
 log = structlog.get_logger(__name__)
-WINDOW_SECONDS = 60
 MAX_COUNTED = 200
 """Uses that are counted on one way to Redis."""
 _COUNT = """
@@ -88,7 +87,8 @@ class LocalHints:
     def __init__(self) -> None:
         self._events: dict[str, WeakSet[asyncio.Event]] = defaultdict(WeakSet)  # gone with their owners
         self._texts: dict[str, tuple[float, str]] = {}
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._uses: dict[str, deque[float]] = {}
+        self._tidy_at = MAX_KEYS
 
     async def wake(self, *topics: str) -> None:
         """See Hints."""
@@ -128,7 +128,18 @@ class LocalHints:
 
     async def admit(self, key: str, per_minute: int) -> Admission:
         """See Hints."""
-        return await _hit(self._limiter, RateLimitItemPerMinute(per_minute), key)
+        now = time.monotonic()
+        if key not in self._uses and len(self._uses) >= self._tidy_at:
+            self._uses = {name: uses for name, uses in self._uses.items() if uses and uses[-1] > now - WINDOW_SECONDS}
+            self._tidy_at = max(MAX_KEYS, 2 * len(self._uses))
+        uses = self._uses.setdefault(key, deque())
+        while uses and uses[0] <= now - WINDOW_SECONDS:
+            uses.popleft()
+        admitted = len(uses) < per_minute
+        if admitted:
+            uses.append(now)
+        seconds = math.ceil(uses[0] + WINDOW_SECONDS - now) if uses else 0
+        return Admission(admitted, max(0, per_minute - len(uses)), seconds)
 
 
 class RedisHints:
@@ -222,13 +233,6 @@ async def open_hints(redis_url: str) -> AsyncIterator[Hints]:
         with contextlib.suppress(asyncio.CancelledError):
             await listener
         await hints.close()
-
-
-async def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItem, *names: str) -> Admission:
-    admitted = await limiter.hit(limit, *names)
-    standing = await limiter.get_window_stats(limit, *names)
-    seconds = math.ceil(standing.reset_time - time.time())  # noqa: TID251  # the library says moments by the wall clock
-    return Admission(admitted, max(0, standing.remaining), min(max(0, seconds), limit.get_expiry()))
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

@@ -37,7 +37,9 @@ from core.pools.refill import REFILL_BATCH
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
 from core.resources.models import HealthState, Resource, State
 from core.unit_of_work import UnitOfWork
-from core.vault.errors import CannotOpen, SecretMissing
+from core.vault.errors import CannotOpen, SecretMissing, VaultAway
+from core.vault.models import Sealed
+from core.vault.secret import Secret
 from core.vault.service import fetch_one
 
 PROBES_AT_ONCE = 16
@@ -68,6 +70,7 @@ class Worker:
         self._random = random.Random(seed)  # ties among equals, nothing secret
         self._desk = Desk(app, app.rails)
         self._running: dict[asyncio.Task[None], Lease] = {}
+        self._kms_was_away = True  # what one that died said may be over
 
     @property
     def in_flight(self) -> int:
@@ -179,7 +182,9 @@ class Worker:
         if provider is None or lease.sealed is None:
             return FailedFree(Fault.MODEL_MISSING)
         try:
-            key = self._app.vault.open(lease.sealed)
+            key = await self._open(lease.sealed, generation)
+            if key is None:
+                return FailedFree(Fault.UNOPENED)
             source = await self._app.blobs.get(generation.source_blob) if generation.source_blob else None
         except CannotOpen:
             return FailedFree(Fault.BAD_KEY)
@@ -191,6 +196,20 @@ class Worker:
             chosen.style, chosen.quality, source, chosen.strength, self._app.vault.pseudonym(f"user:{generation.user_id}"),
         )  # fmt: skip
         return await provider.generate(request, key, timeout=settings.call_seconds)
+
+    async def _open(self, sealed: Sealed, generation: Generation) -> Secret | None:
+        """The key in clear, for one call. While the KMS is away the generation waits; None when its time is over. Raises CannotOpen."""
+        said = False
+        while True:
+            try:
+                return await self._app.vault.open(sealed)
+            except VaultAway as error:
+                if not said:
+                    log.warning("kms_waited_for", generation=generation.id, problem=error.facts["problem"])
+                    said = True
+            if self._app.now() >= generation.deadline:
+                return None
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _settle(self, settlement: Settlement) -> bool:
         async for attempt in stamina.retry_context(on=(DBAPIError, OSError), attempts=None, timeout=SETTLE_SECONDS, wait_max=5.0):
@@ -277,6 +296,8 @@ class Worker:
             if await work.alerts.is_turn("providers", EVERY):
                 await work.alerts.check_providers(app.providers)
             await work.alerts.check_drained()
+            if app.vault.away or self._kms_was_away:
+                await (work.alerts.say if app.vault.away else work.alerts.over)("vault", "vault", problem=app.vault.away)
             if await work.alerts.is_turn("disputes", EVERY):
                 await escalate(work.connection, work.now, app.settings.dispute_hours)
             if await work.alerts.is_turn("digest", until_digest(work.now)):
@@ -289,6 +310,7 @@ class Worker:
             wrong = [each.name for each in (await app.audit()).findings if each.breaches]
             log.info("audited", breached=wrong)
             await app.run(lambda work: (work.alerts.say if wrong else work.alerts.over)("audit", "audit", checks=wrong))
+        self._kms_was_away = app.vault.away is not None
         await app.hints.wake(OUTBOX)
 
     # Probing
@@ -317,7 +339,9 @@ class Worker:
             except SecretMissing:
                 return
         try:
-            probe = await provider.probe(app.vault.open(sealed))
+            probe = await provider.probe(await app.vault.open(sealed))
+        except VaultAway:
+            return  # another time
         except CannotOpen:
             probe = Probe(fault=Fault.BAD_KEY)
         served = app.catalog.served_by(resource.provider)

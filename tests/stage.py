@@ -118,7 +118,8 @@ async def work_off(*workers: Worker) -> int:
 
 def settings_for(url: str, folder: Path, **changes: Any) -> Settings:
     """Settings of a process on that database; `changes` by name."""
-    return Settings(data_dir=folder, database_url=url, vault_keys=SecretStr(VAULT_KEY), jwt_secret=SecretStr(VAULT_KEY), **changes)
+    secrets = {"vault_keys": SecretStr(VAULT_KEY), "jwt_secret": SecretStr(VAULT_KEY)}
+    return Settings(data_dir=folder, database_url=url, **(secrets | changes))
 
 
 @asynccontextmanager

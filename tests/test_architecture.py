@@ -58,7 +58,7 @@ VERBS = {
 SPECIAL = {
     "providers": None,  # base.py and one file per vendor
     "scheduler": {"policy"},
-    "vault": {"secret", "keyring", "redact"},
+    "vault": {"secret", "keyring", "redact", "wrapping", "transit"},
     "payments": {"rails", "packages"},
     "ledger": {"statement"},
     "generations": {"pages"},

@@ -14,8 +14,8 @@ import yaml  # type: ignore[import-untyped]  # no types are installed for it
 
 import cli
 from api.health import router
-from core.app import keyring
 from core.config import PREFIX, Settings, load
+from core.keys import keyring
 from dev import TARGETS
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
         name, default = found["name"], found["default"] or ""
         return GIVEN.get(name, default if found["kind"] == ":-" else f"${name} is not given")
 
-    shown = re.compile(r"\$\{(?P<name>\w+)(?:(?P<kind>:[-?])(?P<default>[^}]*))?\}")
+    shown = re.compile(r"\$\{(?P<name>\w+)(?:(?P<kind>:?[-?])(?P<default>[^}]*))?\}")
     return {name: shown.sub(filled, value) for name, value in service["environment"].items() if value is not None}
 
 
@@ -96,7 +96,8 @@ def test_what_a_container_is_started_with_are_settings_that_load(name: str) -> N
     settings = load(environment(OURS[name]), None)
     assert not settings.embedded
     assert settings.database_url.startswith("postgresql://aetherflow:aaaa") and settings.redis_url.startswith("redis://:bbbb")
-    assert keyring(settings).ids() == ["k1"]
+    ring = keyring(settings)
+    assert ring is not None and ring.ids() == ["k1"]
     assert {each.removeprefix(PREFIX).lower() for each in OURS[name]["environment"]} <= set(Settings.model_fields)
 
 

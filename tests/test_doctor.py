@@ -16,6 +16,7 @@ from core.vault.keyring import Keyring, new_key
 from core.vault.service import open_vault
 from doctor import Finding, examine
 from sandbox.world import World
+from tests.vault.kms import TOKEN, standing_in
 
 ROOT = Path(__file__).parents[1]
 TELEGRAM, DISCORD = "7000000001:AAsandboxTokenForTheDoctor", "MTAwMDAwMDAwMDAwMDAwMDAx.sandbox.doctor"
@@ -159,6 +160,16 @@ async def test_a_ring_that_did_not_seal_what_is_stored_is_told(world: World, dat
         )  # fmt: skip
         found = await seen(settings)
         assert found["vault"].state == "failed" and "VAULT_KEYS" in found["vault"].words
+
+
+async def test_how_the_kms_is(world: World, database: Database, database_url: str, tmp_path: Path) -> None:
+    async with standing_in() as kms:
+        settings = whole(world, tmp_path, database_url=database_url, vault_kms_url=kms.url, vault_kms_token=SecretStr(TOKEN))
+        found = (await seen(settings))["vault"]
+        assert found.state == "ok" and "aetherflow:v1 of the KMS at 127.0.0.1:" in found.words
+        kms.sealed = True
+        found = (await seen(settings))["vault"]
+        assert found.state == "failed" and "VAULT_KMS_URL: the KMS is sealed" in found.words
 
 
 def test_the_command_ends_with_one_when_something_fails(sqlite_url: str, tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ class Chat:
             else:
                 await work.mailbox.arrived(row, message_id, work.now + EDIT_AFTER)
 
-        await self.app.run(write)
+        await self.app.together(write)
         await self.app.hints.wake(OUTBOX)
 
     async def complete(self, event: Event, option: str, typed: str) -> list[tuple[str, str]]:

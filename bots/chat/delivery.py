@@ -24,6 +24,8 @@ from core.vault.errors import CannotOpen
 from core.words import Text, Words
 
 AT_ONCE = 64
+TAKE_PAUSE = 0.01
+"""Seconds between two looks while there is work: what becomes due meanwhile is taken together, at a cost of one transaction."""
 MAX_TRIES = 20
 BACK_OFF = (1, 2, 5, 15, 60, 300)
 """Seconds until the next try, when the platform did not say."""
@@ -64,8 +66,7 @@ class Delivery:
                 for row in rows:
                     self._busy += 1
                     group.create_task(self._under_way(row, due))
-                if not rows:
-                    await wait(due, 1.0)
+                await (asyncio.sleep(TAKE_PAUSE) if rows else wait(due, 1.0))
 
     async def deliver(self) -> int:
         """One round, to its end; returns how many rows were taken."""
@@ -91,7 +92,7 @@ class Delivery:
         sender = self._senders[row.address.platform]
         pause = self._throttles[row.address.platform].wait(row.address.chat, asyncio.get_running_loop().time(), edit=row.live)
         if pause:
-            await self._app.run(lambda work: work.mailbox.put_off(row.id, work.now + int(pause * SECOND)))
+            await self._app.together(lambda work: work.mailbox.put_off(row.id, work.now + int(pause * SECOND)))
             return
         try:
             await self._say(sender, row)
@@ -103,7 +104,7 @@ class Delivery:
     async def _say(self, sender: Sender, row: Row) -> None:
         wording, message = await self._message(sender, row)
         if message is None:
-            await self._app.run(lambda work: work.mailbox.delivered(row.id, None))
+            await self._app.together(lambda work: work.mailbox.delivered(row.id, None))
             return
         sent = row.message
         if row.live and row.message not in (None, PRIVATE_ONLY):
@@ -114,9 +115,9 @@ class Delivery:
 
         async def write(work: UnitOfWork) -> tuple[int, str] | None:
             await work.mailbox.delivered(row.id, sent, edit_at)
-            return await work.mailbox.live_message(row.address, str(row.subject)) if wording.clears and row.subject else None
+            return await work.mailbox.take_live(row.address, str(row.subject)) if wording.clears and row.subject else None
 
-        followed = await self._app.run(write)
+        followed = await self._app.together(write)
         if followed is not None:
             await self._clear(sender, row.address, *followed)
 
@@ -127,7 +128,7 @@ class Delivery:
                 await sender.delete(address.chat, message)
         except SendFailed as error:
             log.info("not_cleared", problem=error.kind)
-        await self._app.run(lambda work: work.mailbox.delivered(row_id, None))
+        await self._app.together(lambda work: work.mailbox.delivered(row_id, None))
 
     async def _message(self, sender: Sender, row: Row) -> tuple[Wording, Message | None]:
         if row.kind == "reply":
@@ -140,7 +141,8 @@ class Delivery:
             pictures = await pictures_of(self._app, wording.reply)
         except BlobNotFound:
             return wording, Message(self._words.say(Text("error.blob_not_found"), wording.locale))
-        fitting = tuple([await asyncio.to_thread(fit, each, sender.max_picture_bytes) for each in pictures])
+        most = sender.max_picture_bytes
+        fitting = tuple([each if len(each.data) <= most else await asyncio.to_thread(fit, each, most) for each in pictures])
         return wording, render(self._words, wording.reply, wording.locale, fitting)
 
     async def _failed(self, row: Row, error: SendFailed) -> None:

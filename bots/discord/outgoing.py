@@ -259,6 +259,10 @@ class DiscordSender:
                 yield
         except (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError) as error:
             raise failure(error) from error
+        except RuntimeError as error:  # aiohttp: "Session is closed", where the bot goes down in the middle of a call
+            if self._client.is_closed():
+                raise SendFailed("later", "not connected to Discord") from error
+            raise
 
 
 def _number(text: str) -> int:

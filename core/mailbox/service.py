@@ -202,8 +202,9 @@ class Mailbox:
         if subjects:
             await self._connection.execute(_TOUCH, {"subjects": subjects, "now": self._now})
 
-    async def live_message(self, address: Address, subject: str) -> tuple[int, str] | None:
-        """The row and the platform's message id of the live message about a subject in a chat."""
+    async def take_live(self, address: Address, subject: str) -> tuple[int, str] | None:
+        """Leases the live message about a subject in a chat, which is about to go, so that nobody edits it meanwhile: its row and the
+        platform's message id."""
         query = select(outbox.c.id, outbox.c.message).where(
             outbox.c.subject == subject,
             outbox.c.platform == address.platform,
@@ -212,7 +213,10 @@ class Mailbox:
             outbox.c.message.is_not(None),
         )
         row = (await self._connection.execute(query.limit(1))).first()
-        return (row.id, row.message) if row else None
+        if row is None:
+            return None
+        await self._connection.execute(update(outbox).where(outbox.c.id == row.id).values(leased_until=self._now + LEASE))
+        return row.id, row.message
 
     async def prune(self) -> int:
         """Removes some of what is older than KEEP; returns how many rows."""

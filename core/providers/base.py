@@ -35,6 +35,7 @@ class Fault(StrEnum):
     MODERATED = "moderated"  # the prompt or the picture was refused for its content
     FORBIDDEN = "forbidden"  # our own moderation refused the prompt: nobody was called
     UNCHECKED = "unchecked"  # our own moderation gave no answer while there was time: nobody was called
+    UNOPENED = "unopened"  # the KMS of our vault gave no answer while there was time: nobody was called
     SERVER = "server"  # 5xx
     NETWORK = "network"  # no connection was made, so nothing can have been charged
     TIMEOUT = "timeout"  # the request left us and no answer came

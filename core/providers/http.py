@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -77,15 +78,17 @@ class Answer:
         return value if isinstance(value, dict) else {}
 
 
-def make_client() -> Client:
+def make_client(authorities: Path | None = None) -> Client:
     """A client for one process, shared by all of its calls: no limit on connections, no proxy from the environment, no cookie.
+
+    `authorities`: a file of certificates that are trusted instead of the usual ones. Raises OSError when it cannot be used.
 
     Its pool is aiohttp's: 1,000 slow calls at once are ordinary, and httpx's own pool searches all of them at each step.
     The number of open files must allow them. Close it with `aclose()`.
     """
     # httpx writes each URL and each reason phrase into the log; the first may hold a token, the second is text of the outside.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    context = _trusted()
+    context = _trusted() if authorities is None else ssl.create_default_context(cafile=authorities)
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS, ttl_dns_cache=DNS_SECONDS, ssl=context)

@@ -1,4 +1,4 @@
-"""Key-encryption keys: who wraps data keys. The ring in the environment by default; a KMS is one more class with the same three methods."""
+"""The ring of key-encryption keys in the environment, or in a file of the embedded size."""
 
 import base64
 import binascii
@@ -6,30 +6,17 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.errors import Misconfigured
 from core.vault.errors import CannotOpen
+from core.vault.wrapping import Wrapped, passed_on
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 MAX_KEY_ID = 32
-
-
-class KeyEncryption(Protocol):
-    """Wraps and unwraps data keys."""
-
-    def ids(self) -> Sequence[str]:
-        """Every key it can unwrap with, newest first; the newest wraps."""
-
-    def wrap(self, data_key: bytes) -> tuple[str, bytes]:
-        """(id of the wrapping key, wrapped bytes)."""
-
-    def unwrap(self, wrapping: str, wrapped: bytes) -> bytes:
-        """The data key. Raises CannotOpen."""
 
 
 class Keyring:
@@ -51,24 +38,40 @@ class Keyring:
             raise Misconfigured(setting="VAULT_KEYS", problem="is empty")
 
     def ids(self) -> Sequence[str]:
-        """See KeyEncryption."""
+        """Every key it can unwrap with, newest first; the newest wraps."""
         return list(self._keys)
 
-    def wrap(self, data_key: bytes) -> tuple[str, bytes]:
+    def knows(self, by: str) -> bool:
+        """See KeyEncryption."""
+        return by in self._keys
+
+    async def newest(self) -> str:
+        """See KeyEncryption."""
+        return next(iter(self._keys))
+
+    async def wrap(self, data_keys: Sequence[bytes]) -> list[Wrapped]:
         """See KeyEncryption."""
         name = next(iter(self._keys))
-        nonce = os.urandom(NONCE_BYTES)
-        return name, nonce + self._keys[name].encrypt(nonce, data_key, name.encode())
+        nonces = [os.urandom(NONCE_BYTES) for _ in data_keys]
+        pairs = zip(nonces, data_keys, strict=True)
+        return [Wrapped(name, nonce + self._keys[name].encrypt(nonce, data_key, name.encode())) for nonce, data_key in pairs]
 
-    def unwrap(self, wrapping: str, wrapped: bytes) -> bytes:
+    async def unwrap(self, wrapped: Sequence[Wrapped]) -> list[bytes | Exception]:
         """See KeyEncryption."""
-        key = self._keys.get(wrapping)
+        return [self._unwrap(each) for each in wrapped]
+
+    async def rewrap(self, wrapped: Sequence[Wrapped]) -> list[Wrapped | Exception]:
+        """See KeyEncryption."""
+        return await passed_on(wrapped, self, self)
+
+    def _unwrap(self, wrapped: Wrapped) -> bytes | Exception:
+        key = self._keys.get(wrapped.by)
         if key is None:
-            raise CannotOpen(wrapping=wrapping)
+            return CannotOpen(wrapping=wrapped.by)
         try:
-            return key.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], wrapping.encode())
+            return key.decrypt(wrapped.data[:NONCE_BYTES], wrapped.data[NONCE_BYTES:], wrapped.by.encode())
         except InvalidTag:
-            raise CannotOpen(wrapping=wrapping) from None
+            return CannotOpen(wrapping=wrapped.by)
 
 
 def new_key(name: str) -> str:

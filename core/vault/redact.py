@@ -23,6 +23,7 @@ _SHAPES = (
     rf"{_START}(?:sk|rk|whsec)[-_][A-Za-z0-9_-]{{17,}}",  # providers of pictures and of payments
     rf"(?:bot|{_START})[0-9]{{6,20}}(?::|%3[Aa])[A-Za-z0-9_-]{{35,}}",  # Telegram: core.telegram.org/bots/api#authorizing-your-bot
     rf"{_START}[A-Za-z0-9_-]{{23,32}}\.[A-Za-z0-9_-]{{6}}\.[A-Za-z0-9_-]{{27,}}",  # Discord: person, time and signature
+    rf"{_START}(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{{24,}}",  # Vault, OpenBao: developer.hashicorp.com/vault/docs/concepts/tokens
     rf"{_START}eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",  # a signed token: RFC 7519
     r"(?P<kept>(?i:bearer)(?:\s+|%20)|/handover/)[A-Za-z0-9._~+/=-]{8,}",  # RFC 6750; our own one-time links
 )

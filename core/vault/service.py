@@ -1,29 +1,35 @@
 """The vault: envelope encryption of miners' secrets.
 
 Each secret has a random data key of its own; AES-256-GCM binds the ciphertext to its context (resource, provider, key version); the data
-key is wrapped by the newest key-encryption key. Rotation re-wraps data keys and never opens a secret.
+key is wrapped by the newest key-encryption key, here or by a KMS. Rotation (rotate.py) re-wraps data keys and never opens a secret.
 """
 
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy import Table, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.db import Database, one_of
 from core.errors import Misconfigured
-from core.vault.errors import CannotOpen, DuplicateSecret, SecretMissing
-from core.vault.keyring import KEY_BYTES, NONCE_BYTES, KeyEncryption
+from core.vault.errors import CannotOpen, DuplicateSecret, SecretMissing, VaultAway
+from core.vault.keyring import KEY_BYTES, NONCE_BYTES
 from core.vault.models import MAX_SECRET, Sealed, data_keys, sealed_secrets
 from core.vault.secret import Secret
+from core.vault.transit import misconfigured
+from core.vault.wrapping import BATCH, KeyEncryption, Wrapped
 
 FINGERPRINT, MAILBOX = "fingerprint", "mailbox"
-BATCH = 500
+
+log = structlog.get_logger(__name__)
 
 
 class Vault:
@@ -33,25 +39,48 @@ class Vault:
         self._keys = keys
         self._fingerprint_key = fingerprint_key
         self._mailbox = AESGCM(mailbox_key)
+        self.away: str | None = None
+        """What the KMS lacked when it was asked last."""
 
-    def seal(self, secret: Secret, *, subject: str, provider: str, version: int) -> Sealed:
-        """Seals a secret of at most MAX_SECRET characters, bound to what it belongs to."""
+    async def seal(self, secret: Secret, *, subject: str, provider: str, version: int) -> Sealed:
+        """Seals a secret of at most MAX_SECRET characters, bound to what it belongs to. Raises VaultAway."""
         value = secret.reveal()
         assert 0 < len(value) <= MAX_SECRET
         context = f"{subject}|{provider}|{version}"
         data_key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
         ciphertext = AESGCM(data_key).encrypt(nonce, value.encode(), context.encode())
-        wrapping, wrapped = self._keys.wrap(data_key)
+        with self._minding():
+            [wrapped] = await self._keys.wrap([data_key])
         fingerprint = hmac.digest(self._fingerprint_key, f"{provider}|{value}".encode(), hashlib.sha256)
-        return Sealed(subject, context, version, nonce, ciphertext, wrapping, wrapped, fingerprint)
+        return Sealed(subject, context, version, nonce, ciphertext, wrapped.by, wrapped.data, fingerprint)
 
-    def open(self, sealed: Sealed) -> Secret:
-        """The secret again; for the worker alone, for one call. Raises CannotOpen."""
-        try:
-            data_key = self._keys.unwrap(sealed.wrapping, sealed.wrapped)
-            return Secret(AESGCM(data_key).decrypt(sealed.nonce, sealed.ciphertext, sealed.context.encode()).decode())
-        except (InvalidTag, CannotOpen):
+    async def open(self, sealed: Sealed) -> Secret:
+        """The secret again; for the worker alone, for one call. Raises CannotOpen; VaultAway when it may be asked for again."""
+        with self._minding():
+            [data_key] = await self._keys.unwrap([Wrapped(sealed.wrapping, sealed.wrapped)])
+            if isinstance(data_key, VaultAway):
+                raise data_key
+        if isinstance(data_key, Exception):
             raise CannotOpen(subject=sealed.subject) from None
+        try:
+            return Secret(AESGCM(data_key).decrypt(sealed.nonce, sealed.ciphertext, sealed.context.encode()).decode())
+        except (InvalidTag, ValueError):  # a KMS may hand out a key of another length
+            raise CannotOpen(subject=sealed.subject) from None
+
+    @contextmanager
+    def _minding(self) -> Iterator[None]:
+        """Says once that the KMS is away, and once that it is back. A version that it has no more is said where it is met."""
+        try:
+            yield
+        except VaultAway as error:
+            problem = error.facts["problem"]
+            if problem not in (self.away, "too_old"):
+                self.away = problem
+                log.error("kms_away", problem=problem)
+            raise
+        if self.away is not None:
+            self.away = None
+            log.warning("kms_back")
 
     def pseudonym(self, name: str) -> str:
         """Stands for a person towards a provider: always the same 32 hex digits, and nothing can be read from it."""
@@ -72,30 +101,70 @@ class Vault:
 
 async def open_vault(database: Database, keys: KeyEncryption) -> Vault:
     """Proves that every stored data key can be unwrapped, or refuses to start (Misconfigured); makes our own keys on the first start."""
-
-    async def prove(connection: AsyncConnection) -> dict[str, bytes]:
-        known = set(keys.ids())
-        for table in (sealed_secrets, data_keys):
-            missing = set(await connection.scalars(select(table.c.wrapping).distinct())) - known
-            if missing:
-                problem = f"stored keys need the missing {', '.join(sorted(missing))}: put it back at the end of the ring"
-                raise Misconfigured(setting="VAULT_KEYS", problem=problem)
-            for name, wrapping, wrapped in await connection.execute(select(*_key_columns(table))):
-                try:
-                    keys.unwrap(wrapping, wrapped)
-                except CannotOpen:
-                    raise Misconfigured(setting="VAULT_KEYS", problem=f"key {wrapping} is not the one that wrapped {name}") from None
-        rows = await connection.execute(select(data_keys.c.name, data_keys.c.wrapping, data_keys.c.wrapped))
-        own = {name: keys.unwrap(wrapping, wrapped) for name, wrapping, wrapped in rows}
-        for name in (FINGERPRINT, MAILBOX):
-            if name not in own:
-                own[name] = os.urandom(KEY_BYTES)
-                wrapping, wrapped = keys.wrap(own[name])
-                await connection.execute(insert(data_keys).values(name=name, wrapping=wrapping, wrapped=wrapped))
-        return own
-
-    own = await database.run(prove)
+    try:
+        await _prove(database, keys)
+        own = await _own_keys(database, keys)
+    except VaultAway as error:
+        raise misconfigured(error) from None
     return Vault(keys, own[FINGERPRINT], own[MAILBOX])
+
+
+async def _prove(database: Database, keys: KeyEncryption) -> None:
+    for table in (sealed_secrets, data_keys):
+        async with database.read() as connection:
+            used = await connection.scalars(select(table.c.wrapping).distinct())
+        missing = sorted(by for by in used if not keys.knows(by))
+        if missing:
+            raise _lacking(missing)
+        after = ""
+        while page := await page_of(database, table, after):
+            after = page[-1][0]
+            for (name, wrapped), found in zip(page, await keys.unwrap([wrapped for _, wrapped in page]), strict=True):
+                if isinstance(found, VaultAway):
+                    raise found
+                if isinstance(found, Exception) or len(found) != KEY_BYTES:
+                    raise Misconfigured(setting=_setting(wrapped.by), problem=f"key {wrapped.by} is not the one that wrapped {name}")
+
+
+def _lacking(missing: Sequence[str]) -> Misconfigured:
+    listed = ", ".join(missing)
+    if any(":" in by for by in missing):
+        return Misconfigured(setting="VAULT_KMS_URL", problem=f"is needed: stored keys are wrapped by the KMS, with {listed}")
+    return Misconfigured(setting="VAULT_KEYS", problem=f"stored keys need the missing {listed}: put it back at the end of the ring")
+
+
+def _setting(by: str) -> str:
+    return "VAULT_KMS_KEY" if ":" in by else "VAULT_KEYS"
+
+
+async def _own_keys(database: Database, keys: KeyEncryption) -> dict[str, bytes]:
+    """Our own keys by name; of processes that start at once the first makes them."""
+    stored = dict(await page_of(database, data_keys, ""))
+    missing = [name for name in (FINGERPRINT, MAILBOX) if name not in stored]
+    if missing:
+        made = await keys.wrap([os.urandom(KEY_BYTES) for _ in missing])
+        rows = [{"name": name, "wrapping": each.by, "wrapped": each.data} for name, each in zip(missing, made, strict=True)]
+        await database.run(lambda connection: _keep_own(connection, rows))
+        stored = dict(await page_of(database, data_keys, ""))
+    own: dict[str, bytes] = {}
+    for name, found in zip(stored, await keys.unwrap(list(stored.values())), strict=True):
+        if isinstance(found, Exception):
+            raise found
+        own[name] = found
+    return own
+
+
+async def _keep_own(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    insert_ = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    await connection.execute(insert_(data_keys).on_conflict_do_nothing(), rows)
+
+
+async def page_of(database: Database, table: Table, after: str, but: str = "") -> list[tuple[str, Wrapped]]:
+    """Up to BATCH names and their data keys, in the order of names behind `after`; without those that `but` wrapped."""
+    name = table.c.subject if table is sealed_secrets else table.c.name
+    wanted = select(name, table.c.wrapping, table.c.wrapped).where(name > after, table.c.wrapping != but).order_by(name).limit(BATCH)
+    async with database.read() as connection:
+        return [(row[0], Wrapped(row[1], row[2])) for row in await connection.execute(wanted)]
 
 
 async def store(connection: AsyncConnection, sealed: Sealed, now: int) -> None:
@@ -128,30 +197,3 @@ async def fetch_one(connection: AsyncConnection, subject: str) -> Sealed:
 async def wipe(connection: AsyncConnection, subject: str) -> None:
     """Removes the ciphertext and its data key."""
     await connection.execute(delete(sealed_secrets).where(sealed_secrets.c.subject == subject))
-
-
-async def rotate(database: Database, keys: KeyEncryption) -> int:
-    """Re-wraps every data key with the newest key-encryption key, in batches; returns how many. Safe to run beside a running system."""
-    newest, done = keys.ids()[0], 0
-    for table in (sealed_secrets, data_keys):
-
-        async def rewrap(connection: AsyncConnection, table: Table = table) -> int:
-            name, wrapping, wrapped = _key_columns(table)
-            rows = await connection.execute(select(name, wrapping, wrapped).where(wrapping != newest).limit(BATCH).with_for_update())
-            changes: list[dict[str, Any]] = []
-            for key, old, old_wrapped in rows:
-                _, again = keys.wrap(keys.unwrap(old, old_wrapped))
-                changes.append({"row": key, "again": again})
-            if changes:
-                statement = update(table).where(name == bindparam("row")).values(wrapping=newest, wrapped=bindparam("again"))
-                await connection.execute(statement, changes)
-            return len(changes)
-
-        while batch := await database.run(rewrap):
-            done += batch
-    return done
-
-
-def _key_columns(table: Table) -> tuple[Any, Any, Any]:
-    name = table.c.subject if table is sealed_secrets else table.c.name
-    return name, table.c.wrapping, table.c.wrapped

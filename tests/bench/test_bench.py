@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bench import api, flow, ledger, report
+from bench import api, chat, flow, ledger, report
 from tests import services
 
 GOOD = ledger.Refused(63, 1, 1)
@@ -41,6 +41,15 @@ def test_a_heavy_worker_is_called_too_heavy() -> None:
     assert "missed" not in report.flow_section([figure])
     assert report.flow_section([replace(figure, memory=400.0)]).count("missed") == 1
     assert report.flow_section([replace(figure, settled=9)]).count("missed") == 1
+
+
+def test_the_chats_are_measured_through_the_real_bots() -> None:
+    figure = chat.measure("embedded", "", 0.2)
+    assert figure.typed == figure.shown == chat.RATE // 5
+    assert 0 < figure.reach.p50 <= figure.added.p95 and 0 < figure.result.p50 <= figure.added.p95 and figure.own > 0
+    quick = replace(figure, added=flow.Delay(50.0, 99.0, 120.0))
+    assert "missed" not in report.chat_section([quick])
+    assert report.chat_section([replace(quick, added=flow.Delay(50.0, 100.0, 120.0), shown=9)]).count("missed") == 2
 
 
 def test_the_api_is_measured_beside_its_floor() -> None:

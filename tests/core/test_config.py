@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.app import keyring
 from core.config import Settings, load
 from core.errors import Misconfigured
+from core.keys import keyring
 
 WHOLE = base64.b64encode(bytes(range(32))).decode()
 """A key of the right length; always the same, as it names tests."""
@@ -175,11 +175,31 @@ def test_a_webhook_secret_that_can_be_guessed_or_that_telegram_refuses_is_told(s
     assert "TELEGRAM_WEBHOOK_SECRET" in told and secret not in told.replace("AETHERFLOW_", "")
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"vault_kms_url": "https://kms.example"}, "belong together"),
+        ({"vault_kms_token": "hvs.x"}, "belong together"),
+        ({"vault_kms_url": "https://kms.example", "vault_kms_token": "hvs.x", "vault_kms_token_file": "/t"}, "belong together"),
+        ({"vault_kms_url": "http://kms.example", "vault_kms_token": "hvs.x"}, "must begin with https://"),
+        ({"vault_kms_url": "ftp://kms.example", "vault_kms_token": "hvs.x"}, "VAULT_KMS_URL: is not an address"),
+        ({"vault_kms_key": "k" * 25}, "VAULT_KMS_KEY: must have at most 24"),
+        ({"vault_kms_key": "../sys"}, "VAULT_KMS_KEY: must look like"),
+        ({"vault_kms_mount": "a/../b"}, "VAULT_KMS_MOUNT: must look like"),
+        ({"vault_kms_seconds": "0"}, "VAULT_KMS_SECONDS: must be a number above 0"),
+    ],
+)
+def test_a_kms_that_is_half_named_or_without_tls_is_told(values: dict[str, str], words: str) -> None:
+    assert words in problem(**values) and "hvs.x" not in problem(**values)
+    assert loaded(vault_kms_url="http://127.0.0.1:8200", vault_kms_token="hvs.x").vault_kms_key == "aetherflow"
+
+
 def test_no_secret_shows_in_settings_or_in_what_is_wrong_with_them() -> None:
     secret = "a-secret-that-must-not-show"
     names = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
     assert {"vault_keys", "telegram_token", "discord_token", "telegram_webhook_secret", "jwt_secret"} <= set(names)
-    others = {"alipay_app_id": "2021000000000000", "alipay_seller_id": "2088000000000000"}  # a rail is on with all of its parts
+    others = {"alipay_app_id": "2021000000000000", "alipay_seller_id": "2088000000000000"}  # what belongs to them
+    others["vault_kms_url"] = "https://kms.example"
     settings = loaded(**dict.fromkeys(names, secret), **others)
     assert secret not in f"{settings!r} {settings} {settings.model_dump()}"
     assert secret not in problem(**dict.fromkeys(names, secret), api_port=secret, nonsense=secret)
@@ -240,7 +260,8 @@ def test_several_processes_need_a_ring_of_their_own(values: dict[str, str], tmp_
 @pytest.mark.skipif(os.name != "posix", reason="modes of files")
 def test_a_ring_that_others_may_read_is_refused(tmp_path: Path) -> None:
     settings = loaded(data_dir=str(tmp_path))
-    assert keyring(settings).ids() == keyring(settings).ids() == ["k1"]
+    first, second = keyring(settings), keyring(settings)
+    assert first is not None and second is not None and first.ids() == second.ids() == ["k1"]
     (tmp_path / "keyring").chmod(0o640)
     with pytest.raises(Misconfigured) as refused:
         keyring(settings)

@@ -48,3 +48,16 @@ async def test_a_redis_that_is_away_costs_only_speed() -> None:
         await hints.remember("form:1", "x", 60)
         assert await hints.recall("form:1") == ""
         assert await hints.admit("ada", 1)
+
+
+async def test_a_minute_moves_along_and_who_is_gone_is_forgotten() -> None:
+    hints = LocalHints()
+    standing = [await hints.admit("ada", 2) for _ in range(3)]
+    assert [bool(each) for each in standing] == [True, True, False]
+    assert [each.left for each in standing] == [1, 0, 0] and 59 <= standing[2].seconds <= 60
+    hints._uses["ada"][0] -= 60  # the oldest is a minute ago
+    assert await hints.admit("ada", 2) and not await hints.admit("ada", 2)
+    hints._uses["ada"][1] -= 60
+    hints._uses["ada"][0] -= 60
+    hints._tidy_at = 1
+    assert await hints.admit("bo", 2) and set(hints._uses) == {"bo"}

@@ -269,9 +269,11 @@ async def test_arriving_late_changes_nothing(database: Database) -> None:
 async def test_the_live_message_is_found_in_its_own_chat_alone(database: Database) -> None:
     row_id = await _live(database)
     for address, subject, expected in ((ADA, "generation:1", (row_id, "m")), (BO, "generation:1", None), (ADA, "generation:2", None)):
-        assert await at(database, NOW, lambda box, a=address, s=subject: box.live_message(a, s)) == expected  # type: ignore[misc]  # defaults
+        assert await at(database, NOW, lambda box, a=address, s=subject: box.take_live(a, s)) == expected  # type: ignore[misc]  # defaults
+    await at(database, NOW, lambda box: box.touch(["generation:1"]))
+    assert not await taken(database, NOW)  # it is about to go: nobody edits it meanwhile
     await at(database, NOW, lambda box: box.delivered(row_id, None))
-    assert await at(database, NOW, lambda box: box.live_message(ADA, "generation:1")) is None
+    assert await at(database, NOW, lambda box: box.take_live(ADA, "generation:1")) is None
 
 
 async def test_a_chat_that_has_to_wait_delays_nobody_else(database: Database) -> None:

@@ -131,7 +131,7 @@ def test_a_rate_limit_cools_for_as_long_as_was_said(retry_after: float | None, w
     assert shorter.cool_until == cooled.cool_until
 
 
-@pytest.mark.parametrize("fault", [Fault.FORBIDDEN, Fault.UNCHECKED, Fault.BAD_REQUEST, Fault.MODEL_MISSING])
+@pytest.mark.parametrize("fault", [Fault.FORBIDDEN, Fault.UNCHECKED, Fault.UNOPENED, Fault.BAD_REQUEST, Fault.MODEL_MISSING])
 def test_what_is_nobodys_fault_changes_nothing(fault: Fault) -> None:
     health = Health(successes=3.0, recent=((NOW, True),))
     assert on_outcome(health, delivered=False, fault=fault, now=NOW) == health

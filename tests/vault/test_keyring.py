@@ -20,15 +20,15 @@ from core.vault.secret import MASK, Secret
 KEY = "sk-abcdefghijk"
 
 
-def test_the_newest_key_wraps_and_every_key_unwraps() -> None:
+async def test_the_newest_key_wraps_and_every_key_unwraps() -> None:
     old, new = new_key("old"), new_key("new")
-    wrapped = Keyring(old).wrap(b"d" * 32)
+    [wrapped] = await Keyring(old).wrap([b"d" * 32])
     ring = Keyring(f"{new}, {old}")
-    assert ring.ids() == ["new", "old"]
-    assert ring.wrap(b"d" * 32)[0] == "new"
-    assert ring.unwrap(*wrapped) == b"d" * 32
-    with pytest.raises(CannotOpen):
-        Keyring(new).unwrap(*wrapped)
+    assert ring.ids() == ["new", "old"] and await ring.newest() == "new"
+    assert [each.by for each in await ring.wrap([b"d" * 32])] == ["new"]
+    assert await ring.unwrap([wrapped]) == [b"d" * 32]
+    [refused] = await Keyring(new).unwrap([wrapped])
+    assert isinstance(refused, CannotOpen)
 
 
 @pytest.mark.parametrize(

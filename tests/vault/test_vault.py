@@ -11,25 +11,26 @@ from core.errors import Misconfigured
 from core.vault.errors import CannotOpen, DuplicateSecret, SecretMissing
 from core.vault.keyring import Keyring, new_key
 from core.vault.models import MAX_SECRET, Sealed, data_keys, sealed_secrets
+from core.vault.rotate import rotate
 from core.vault.secret import Secret
-from core.vault.service import Vault, fetch, fetch_one, open_vault, rotate, store, wipe
+from core.vault.service import Vault, fetch, fetch_one, open_vault, store, wipe
 
 KEY = "sk-abcdefghijk"
 OLD, NEW = new_key("old"), new_key("new")
 
 
-def _seal(vault: Vault, value: str = KEY, subject: str = "resource:1", version: int = 1) -> Sealed:
-    return vault.seal(Secret(value), subject=subject, provider="stability", version=version)
+async def _seal(vault: Vault, value: str = KEY, subject: str = "resource:1", version: int = 1) -> Sealed:
+    return await vault.seal(Secret(value), subject=subject, provider="stability", version=version)
 
 
 async def _stored(database: Database, vault: Vault, value: str = KEY, subject: str = "resource:1") -> None:
-    sealed = _seal(vault, value, subject)
+    sealed = await _seal(vault, value, subject)
     await database.run(lambda connection: store(connection, sealed, 1))
 
 
 async def _opened(database: Database, vault: Vault, subject: str = "resource:1") -> str:
     async with database.read() as connection:
-        return vault.open(await fetch_one(connection, subject)).reveal()
+        return (await vault.open(await fetch_one(connection, subject))).reveal()
 
 
 @pytest.mark.parametrize("value", ["x", KEY, "k" * MAX_SECRET])
@@ -41,7 +42,7 @@ async def test_sealed_then_opened_is_the_same(database: Database, value: str) ->
 
 async def test_no_two_seals_of_one_secret_look_alike_but_for_the_fingerprint(database: Database) -> None:
     vault = await open_vault(database, Keyring(OLD))
-    one, two = _seal(vault), _seal(vault)
+    one, two = await _seal(vault), await _seal(vault)
     assert one.fingerprint == two.fingerprint
     assert one.ciphertext != two.ciphertext and one.nonce != two.nonce and one.wrapped != two.wrapped
     assert KEY.encode() not in one.ciphertext and KEY not in repr(one)
@@ -51,22 +52,22 @@ async def test_no_two_seals_of_one_secret_look_alike_but_for_the_fingerprint(dat
 async def test_what_was_changed_does_not_open(sqlite_url: str, changed: str) -> None:
     database = Database(sqlite_url)
     vault = await open_vault(database, Keyring(OLD))
-    sealed = _seal(vault)
+    sealed = await _seal(vault)
     value = getattr(sealed, changed)
     other = "resource:2|stability|1" if isinstance(value, str) else bytes([value[0] ^ 1]) + value[1:]
     changes: dict[str, Any] = {changed: other}
     with pytest.raises(CannotOpen) as refused:
-        vault.open(replace(sealed, **changes))
+        await vault.open(replace(sealed, **changes))
     assert refused.value.facts == {"subject": "resource:1"}
     await database.close()
 
 
 async def test_a_ciphertext_moved_to_another_resource_does_not_open(database: Database) -> None:
     vault = await open_vault(database, Keyring(OLD))
-    mine, theirs = _seal(vault), _seal(vault, "sk-somebodyelse", "resource:2")
+    mine, theirs = await _seal(vault), await _seal(vault, "sk-somebodyelse", "resource:2")
     moved = replace(theirs, nonce=mine.nonce, ciphertext=mine.ciphertext, wrapping=mine.wrapping, wrapped=mine.wrapped)
     with pytest.raises(CannotOpen):
-        vault.open(moved)
+        await vault.open(moved)
 
 
 async def test_one_secret_is_in_escrow_once(database: Database) -> None:
@@ -95,7 +96,7 @@ async def test_rotation_rewraps_everything_and_the_old_key_may_go(database: Data
     after = await open_vault(database, Keyring(NEW))
     assert [await _opened(database, after, f"resource:{number}") for number in range(3)] == [f"{KEY}{number}" for number in range(3)]
     assert after.unveil(veiled, "event") == b"a prompt"
-    assert _seal(after).fingerprint == _seal(vault).fingerprint
+    assert (await _seal(after)).fingerprint == (await _seal(vault)).fingerprint
     with pytest.raises(Misconfigured):
         await open_vault(database, Keyring(OLD))
 
