@@ -124,6 +124,7 @@ def _offer(resource: Resource, started: int, catalog: Catalog, now: float) -> Of
         delivered_total=health.delivered,
         last_chosen=resource.last_chosen_at,
         lost=resource.lost,
+        made=resource.made,
     )
 
 

@@ -93,7 +93,8 @@ resources = Table(
     Column("recent", Text, nullable=False, server_default="[]"),  # JSON [[at, good], …]
     Column("strikes", Text, nullable=False, server_default="[]"),  # JSON list of when the provider refused a prompt, seconds
     Column("last_chosen_at", Moment, nullable=False, server_default="0"),
-    Column("lost", Float, nullable=False, server_default="0"),  # disputes lost, decayed to lost_at
+    Column("standing", Text, nullable=False, server_default="[]"),  # JSON [[day, delivered, disputes lost], …]
+    Column("lost", Float, nullable=False, server_default="0"),  # what standing was before; dropped in a later release
     Column("lost_at", Moment, nullable=False, server_default="0"),
     Column("probe_at", Moment, nullable=False, server_default="0"),  # when the worker next looks at it
     Column("balance", BigInteger),  # micro-dollars that the provider says are left
@@ -152,6 +153,7 @@ class Health:
     delivered: int = 0
     recent: tuple[tuple[float, bool], ...] = ()
     strikes: tuple[float, ...] = ()
+    days: tuple[tuple[int, int, int], ...] = ()  # days since 1970 (UTC), each with its pictures and the disputes that were lost on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ class Resource:
     balance: int | None = field(default=None)
     synced_at: float | None = None
     stopped: Stop = Stop.NO
-    lost: float = 0.0  # disputes lost lately, decayed to now
+    lost: int = 0  # disputes lost within STANDING_DAYS …
+    made: int = 0  # … and pictures delivered within them
     strikes: int = 0
 
     @property

@@ -11,11 +11,11 @@ from sqlalchemy import RowMapping, and_, bindparam, case, func, insert, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import ProviderRule
-from core.db import MINUTE, SECOND
+from core.db import DAY, MINUTE, SECOND
 from core.providers.base import Probe
 from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, Stopped, TooManyResources
 from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, Stop, handovers, resources
-from core.resources.rules import NEXT, day_and_month, faded, on_probe, read_limits, read_scope, strikes_of
+from core.resources.rules import NEXT, Days, day_and_month, on_day, on_probe, read_limits, read_scope, regained, standing, strikes_of
 from core.users.models import users
 from core.vault.models import Sealed
 from core.vault.service import store, wipe
@@ -159,8 +159,15 @@ class Resources:
     async def lose(self, resource_id: int) -> None:
         """A picture of it lost a dispute: for a while it is chosen less. Locks it, so call it before the ledger."""
         found = (await self.lock([resource_id]))[resource_id]
-        here = resources.c.id == resource_id
-        await self._connection.execute(update(resources).where(here).values(lost=found.lost + 1, lost_at=self._now))
+        await self._stand(resource_id, on_day(found.health.days, self._now // DAY, lost=1))
+
+    async def regain(self, resource_id: int, lost_at: int) -> None:
+        """What it lost at that moment was wrong. Locks it, as `lose` does."""
+        found = (await self.lock([resource_id]))[resource_id]
+        await self._stand(resource_id, regained(found.health.days, lost_at // DAY))
+
+    async def _stand(self, resource_id: int, days: Days) -> None:
+        await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(standing=json.dumps(days)))
 
     async def lock_listed(self) -> list[Resource]:
         """Every resource that may get work, locked in the order of their ids."""
@@ -255,7 +262,7 @@ class Resources:
 
 _HEALTH_COLUMNS = (
     "fault", "cool_until", "back_off", "successes", "failures", "counted_at", "latency", "latency_deviation", "delivered", "recent",
-    "strikes",
+    "strikes", "standing",
 )  # fmt: skip
 
 
@@ -274,6 +281,7 @@ def health_values(health: Health) -> dict[str, Any]:
         "new_delivered": health.delivered,
         "new_recent": json.dumps([[round(at, 3), int(good)] for at, good in health.recent]),
         "new_strikes": json.dumps([round(at, 3) for at in health.strikes]),
+        "new_standing": json.dumps(health.days),
     }
 
 
@@ -294,13 +302,15 @@ def _resource(row: RowMapping, now: int) -> Resource:
         HealthState(row["health"]), row["fault"], row["cool_until"] / SECOND, row["back_off"], row["successes"], row["failures"],
         row["counted_at"] / SECOND, row["latency"], row["latency_deviation"], row["delivered"], recent,
         tuple(json.loads(row["strikes"])) if row["strikes"] != "[]" else (),
+        tuple((day, made, lost) for day, made, lost in json.loads(row["standing"])) if row["standing"] != "[]" else (),
     )  # fmt: skip
     models = None if row["models"] is None else frozenset(json.loads(row["models"]))
+    made, lost = standing(health.days, now // DAY)
     return Resource(
         row["id"], row["owner_id"], row["community_id"], row["provider"], row["label"], State(row["state"]), Scope(row["scope"]),
         row["key_version"], models, limits, health, row["in_flight"],
         limits.day_limit - (row["day_used"] if row["day"] == day else 0),
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
-        Stop(row["stopped"]), faded(row["lost"], (now - row["lost_at"]) / SECOND), strikes_of(health, now / SECOND),
+        Stop(row["stopped"]), lost, made, strikes_of(health, now / SECOND),
     )  # fmt: skip
