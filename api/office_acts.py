@@ -23,6 +23,7 @@ from api.problems import Problem
 from api.shown import MAX_ID, core_of
 from core.acts.models import MAX_REASON
 from core.disputes.models import State
+from core.disputes.rules import NEXT
 from core.errors import Refusal
 from core.money import CREDIT, parse_credits
 from core.presets.models import PresetState
@@ -135,11 +136,13 @@ def _judged(request: Request, verdict: State) -> Use:
 class VerdictsTable(DisputesTable):
     """Disputes, decided here."""
 
-    row_actions: Sequence[str] | None = ("view", "refund", "part", "reject", "goodwill")
+    row_actions: Sequence[str] | None = ("view", "refund", "part", "reject", "goodwill", "take_back")
 
     async def is_row_action_allowed_for_obj(self, request: Request, name: str, obj: Any) -> bool:
-        """Verdicts where one is due."""
-        return name == "view" or obj.raw["state"] == State.OPEN or request.method == "POST"
+        """Verdicts where one is due, and what takes one back where one gave something."""
+        state = State(obj.raw["state"])
+        due = State.TAKEN_BACK in NEXT[state] if name == "take_back" else state is State.OPEN
+        return name == "view" or due or request.method == "POST"
 
     @row_action(
         "refund", later("act.refund"), later("ask.refund"), form=reason_form, icon_class="fa fa-undo", submit_btn_text=later("send")
@@ -165,6 +168,12 @@ class VerdictsTable(DisputesTable):
     async def goodwill(self, request: Request, pk: str) -> None:
         """The platform gives."""
         await perform(request, pk, _judged(request, State.COMPENSATED))
+
+    @row_action("take_back", later("act.take_back"), later("ask.take_back"), form=reason_form, icon_class="fa fa-history",
+                submit_btn_text=later("send"))  # fmt: skip
+    async def take_back(self, request: Request, pk: str) -> None:
+        """What was given goes back to whoever gave it."""
+        await perform(request, pk, _judged(request, State.TAKEN_BACK))
 
 
 class PresetsTable(Table):

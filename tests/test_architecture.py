@@ -25,6 +25,9 @@ VAGUE = re.compile(r"(^|_)(utils?|common|helpers?|managers?|misc)(_|$)", re.IGNO
 FEATURE_FILES = {"__init__", "models", "rules", "service", "errors"}
 """What every feature folder of core may hold, and nothing else but …"""
 VERBS = {
+    "close",
+    "gather",
+    "take_back",
     "earn",
     "digest",
     "retire",

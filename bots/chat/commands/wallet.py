@@ -15,7 +15,7 @@ PAGE = 8
 """Lines of one page."""
 MOVEMENTS = frozenset(
     {"hold", "capture", "release", "expire", "topup", "grant", "refund", "refund_failed", "chargeback", "chargeback_won"}
-    | {"debt", "joined", "verdict", "goodwill", "contribute"}
+    | {"debt", "joined", "verdict", "goodwill", "taken_back", "contribute"}
 )
 """Kinds of entries that have words of their own."""
 
