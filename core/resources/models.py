@@ -99,6 +99,8 @@ resources = Table(
     Column("probe_at", Moment, nullable=False, server_default="0"),  # when the worker next looks at it
     Column("balance", BigInteger),  # micro-dollars that the provider says are left
     Column("synced_at", Moment),
+    Column("agreed_balance", BigInteger),  # where balance and our own use last agreed; NULL: the next sync says
+    Column("agreed_at", Moment),
     Column("created_at", Moment, nullable=False),
     CheckConstraint("in_flight >= 0 AND in_flight <= max_concurrency", name="concurrency"),
     CheckConstraint("day_used >= 0 AND day_used <= day_limit", name="day"),
@@ -181,6 +183,7 @@ class Resource:
     lost: int = 0  # disputes lost within STANDING_DAYS …
     made: int = 0  # … and pictures delivered within them
     strikes: int = 0
+    agreed: tuple[int, int] | None = None  # micro-dollars and the moment (microseconds) that what is gone is counted from
 
     @property
     def subject(self) -> str:

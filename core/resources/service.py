@@ -110,6 +110,8 @@ class Resources:
         """Changes the state by compare-and-set. Raises Stopped, or NotAllowedNow where there is no such step, or another was faster."""
         if state is State.LISTED and resource.stopped:
             raise Stopped(resource=resource.id, why=resource.stopped)
+        if state is State.LISTED:  # what is gone from its balance is counted from the next look on
+            values |= {"agreed_balance": None, "agreed_at": None, "probe_at": self._now}
         allowed = state in NEXT[resource.state]
         same = {name: getattr(resource, name) for name in ("id", "state", "key_version", "stopped")}
         here = and_(*(resources.c[name] == value for name, value in same.items()))
@@ -151,6 +153,11 @@ class Resources:
         if resource.state is State.READY:
             await self.move(resource, State.LISTED)
         return await self.get(resource.id)
+
+    async def agree(self, resource_id: int, balance: int | None) -> None:
+        """What is gone from its balance (micro-dollars) is counted from now on; None: from the next look on."""
+        values = {"agreed_balance": balance, "agreed_at": None if balance is None else self._now}
+        await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(**values))
 
     async def probe_soon(self, resource_id: int) -> None:
         """The worker looks at it next."""
@@ -313,4 +320,5 @@ def _resource(row: RowMapping, now: int) -> Resource:
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
         Stop(row["stopped"]), lost, made, strikes_of(health, now / SECOND),
+        None if row["agreed_balance"] is None else (row["agreed_balance"], row["agreed_at"]),
     )  # fmt: skip
