@@ -133,6 +133,19 @@ def clear(evidence: Mapping[str, Any]) -> str | None:
     return "wrong_size" if evidence.get("fits") is False else None
 
 
+def checks(evidence: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
+    """What was looked at, by name: whether it is as it should be; None where there is nothing to hold it against, or people decide.
+
+    >>> checks({"varies": 0.2, "fits": None, "copy_of": 3, "copied": False})
+    [('readable', True), ('shows', False), ('fits', None), ('own', None)]
+    >>> checks({"varies": 40, "fits": True, "copy_of": None})[-2:], checks({"varies": 40, "copy_of": 3, "copied": True})[-1]
+    ([('fits', True), ('own', True)], ('own', False))
+    """
+    own = True if evidence.get("copy_of") is None else False if evidence.get("copied") else None
+    shows = evidence.get("varies", 255) >= FLAT
+    return [("readable", "problem" not in evidence), ("shows", shows), ("fits", evidence.get("fits")), ("own", own)]
+
+
 def is_copy(mine: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     """Whether it is clear that a picture with the very bytes of an `earlier` one should not have them: it was drawn from words alone, its
     seed was left to the provider, and the earlier one was made for another prompt or another user.
