@@ -1,4 +1,4 @@
-"""standing, agreed balances and failures"""
+"""standing, agreed balances, failures and named admins"""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,12 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    """Where a balance and our use agreed, failures of all processes, and standing by the pictures and lost disputes of the last 30 days:
-    what was lost so far counts on the day that it was lost last."""
+    """Where a balance and our use agreed, failures of all processes, admins whom the settings name, and standing by the pictures and lost
+    disputes of the last 30 days: what was lost so far counts on the day that it was lost last."""
     op.add_column("resources", sa.Column("standing", sa.Text(), server_default="[]", nullable=False))
     op.add_column("resources", sa.Column("agreed_balance", sa.BigInteger(), nullable=True))
     op.add_column("resources", sa.Column("agreed_at", sa.BigInteger(), nullable=True))
+    op.add_column("users", sa.Column("named", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_table(
         "failures",
         sa.Column("key", sa.String(length=64), nullable=False),
