@@ -59,7 +59,7 @@ async def close(
         connection, found.id, state=verdict, reason=" ".join(reason.split()), decided_by=by, decided_at=now, amount=amount, taken_by=None,
         taken_until=None, proposed_by=None, proposed=None, proposed_amount=None, proposed_reason=None,
     )  # fmt: skip
-    await _tell(connection, now, closed, earners(shares))
+    await _tell(connection, now, closed, await Users(connection, now).persons(earners(shares)))
 
 
 async def write(connection: AsyncConnection, dispute_id: int, **values: Any) -> None:

@@ -125,7 +125,8 @@ class Disputes:
         if (why := clear(bundle)) is not None:
             await close(run, self._now, found, row, None, State.REFUNDED, why, row["paid"])
             return await self.get(dispute_id)
-        people, theirs = Users(self._connection, self._now), earners(json.loads(row["shares"]))
+        people = Users(self._connection, self._now)
+        theirs = await people.persons(earners(json.loads(row["shares"])))
         admins = set(await people.admins()) - theirs - {found.user_id}
         addresses = await people.addresses(admins | theirs)
         notices = [
@@ -141,7 +142,7 @@ class Disputes:
         found = await self.get(dispute_id)
         row = await self._lock(found.generation_id)
         found = await self.get(dispute_id)
-        if row is None or user.id not in earners(json.loads(row["shares"])):
+        if row is None or user.id not in await Users(self._connection, self._now).persons(earners(json.loads(row["shares"]))):
             raise DisputeNotFound(dispute=dispute_id)
         if found.state is not State.OPEN or found.answer:
             raise AlreadyDecided(dispute=dispute_id)
@@ -212,7 +213,7 @@ class Disputes:
         act = await Acts(self._connection, self._now).record(admin.id, "verdict_proposed", found.subject, reason, **facts)
         people = Users(self._connection, self._now)
         apart = {found.user_id, admin.id, found.decided_by if verdict is State.TAKEN_BACK else None}
-        able = set(await people.admins()) - earners(json.loads(row["shares"])) - apart
+        able = set(await people.admins()) - await people.persons(earners(json.loads(row["shares"]))) - apart
         addresses = await people.addresses(able)
         body = {"dispute": found.id}
         notices = [
@@ -233,7 +234,8 @@ class Disputes:
         row = await self._lock(found.generation_id)  # every verdict about it waits here
         assert row is not None
         found = await self.get(dispute_id)
-        if admin.id in earners(json.loads(row["shares"])) | {found.user_id}:
+        involved = earners(json.loads(row["shares"])) | {found.user_id}
+        if admin.id in await Users(self._connection, self._now).persons(involved):
             raise OwnDispute(dispute=dispute_id)
         if found.state is State.OPEN and found.taken_by not in (None, admin.id) and (left := (found.taken_until or 0) - self._now) > 0:
             holder = await Users(self._connection, self._now).get(int(found.taken_by or 0))

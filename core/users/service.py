@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -111,6 +111,11 @@ class Users:
         """Takes a role away, in every place where the user is known."""
         values: dict[str, Any] = {"roles": users.c.roles.op("&")(~int(role))} | ({"named": False} if role & Role.ADMIN else {})
         await self._connection.execute(update(users).where(users.c.id == user_id).values(values))
+
+    async def persons(self, user_ids: Iterable[int]) -> set[int]:
+        """Who these users are now: of those that were joined, whom they were joined into."""
+        query = select(func.coalesce(users.c.merged_into, users.c.id)).where(users.c.id.in_(list(user_ids)))
+        return set(await self._connection.scalars(query))
 
     async def admins(self) -> list[int]:
         """The platform's admins."""

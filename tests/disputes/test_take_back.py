@@ -21,6 +21,7 @@ from core.generations.settle import release_earnings
 from core.ledger.models import FEES, INSURANCE, Leg, Posting, earnings, pending, wallet
 from core.ledger.seal import floorless_balances
 from core.providers.base import Delivered, Picture
+from core.resources.models import State as ResourceState
 from core.users.models import User
 from core.worker import Worker
 from tests.disputes.test_evidence import drawn, opened, told
@@ -144,6 +145,29 @@ async def test_a_rule_is_taken_back_by_anybody_and_from_whom_its_opener_became(s
     assert (await take_back(stage, dispute, admin)).state is State.TAKEN_BACK
     assert await stage.balance(wallet(kept.id)) == 0
     await money(stage)
+
+
+async def test_whoever_earned_as_somebody_else_before_is_a_party_all_the_same(stage: Stage) -> None:
+    boss, lender = await stage.person("boss"), await stage.person("lender")
+    async with stage.app.begin() as work:
+        await work.resources.move(await work.resources.get(1), ResourceState.PAUSED)
+    await stage.lend("sk-second", lender)
+    dispute, _ = await opened(stage, await made(stage, "k")), await made(stage, "released when it may be")
+    code = await stage.app.run(lambda work: work.joining.new_code(boss))
+    await stage.app.run(lambda work: work.joining.join(lender, code))
+    boss, (olga,) = await stage.admin("boss"), await admins_of(stage, "olga")
+    for verdict in (State.REJECTED, State.REFUNDED):
+        with pytest.raises(OwnDispute):
+            await stage.app.run(lambda work, v=verdict: work.disputes.decide(dispute.id, boss, v, "mine", alone=20_000))  # type: ignore[misc]  # a default
+    refunded = await stage.app.run(lambda work: work.disputes.decide(dispute.id, olga, State.REFUNDED, "so", alone=20_000))
+    assert (await told(stage)).count("verdict") == 2, "the creator, and whoever earned, as who they are now"
+    with pytest.raises(OwnDispute):
+        await take_back(stage, refunded, boss)
+    for frozen, released in ((True, 0), (False, SHARE)):
+        await stage.app.run(lambda work, f=frozen: work.users.freeze(boss.id, f))  # type: ignore[misc]  # as above
+        later = stage.app.now() + (1000 if frozen else 2000) * HOUR
+        await stage.app.database.run(lambda connection, at=later: release_earnings(connection, at))  # type: ignore[misc]  # as above
+        assert await stage.balance(earnings(lender.id)) == released
 
 
 def test_a_dispute_s_life_has_an_end() -> None:
