@@ -30,7 +30,7 @@ class DisputeAsked(Asked):
 class ResolveAsked(Asked):
     """A verdict. `amount` for a part or goodwill."""
 
-    verdict: Literal["refund", "part", "reject", "goodwill"]
+    verdict: Literal["refund", "part", "reject", "goodwill", "take_back"]
     amount: str | None = Field(None, pattern=r"^\d{1,9}(\.\d{1,3})?$", examples=["2"])
     reason: str = Field(min_length=1, max_length=MAX_REASON)
     reverses: bool = Field(False, description="It takes the place of a rejection.")
@@ -44,7 +44,7 @@ class DisputeShown(Shown):
     kind: Kind
     state: State
     reason: str = Field(description="Of the verdict; `blank`, `duplicate` or `wrong_size` where it was clear by rule.")
-    amount: Credits | None = Field(description="What went back, or was given as goodwill.")
+    amount: Credits | None = Field(description="What went back, was given as goodwill, or is taken back.")
     proposed: State | None = Field(description="A verdict that another admin has to confirm; for admins alone.")
     taken_by: int | None = Field(description="The admin who works on it; for admins alone.")
     taken_until: When | None
@@ -104,7 +104,8 @@ async def list_open(
 async def resolve_dispute(request: Request, number: Number, asked: ResolveAsked, caller: Admin, key: IdempotencyKey = None) -> Response:
     """Both sides are told, with the reason. Nobody decides about their own.
 
-    What moves more than one admin may is `proposed`, and counts once another admin sends the same verdict.
+    What moves more than one admin may is `proposed`, and counts once another admin sends the same verdict. `take_back`, of another admin
+    than the one who decided and within 30 days, undoes a refund, a part or goodwill where the Credits are still there.
     """
     app = core_of(request)
     amount = parse_credits(asked.amount) if asked.amount else 0

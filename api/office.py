@@ -18,16 +18,17 @@ from starlette_admin.i18n import I18nConfig
 from starlette_admin.views import CustomView
 from starlette_admin.widgets import BaseWidget, HtmlWidget
 
-from api.office_acts import PresetsTable, UsersTable, VerdictsTable
+from api.office_acts import PayoutsTable, PresetsTable, UsersTable, VerdictsTable
+from api.office_evidence import PAGE, say
 from api.office_session import PATH, Session, Shell
-from api.office_views import Table, later, say
+from api.office_views import Table, later
 from api.shown import core_of
 from core.access.models import MAX_ADDRESS, MAX_PASSWORD
 from core.app import App
 from core.oversight.record import VIEWS
 
 router = APIRouter(include_in_schema=False)
-OWN = {"users": UsersTable, "disputes": VerdictsTable, "presets": PresetsTable}
+OWN = {"users": UsersTable, "disputes": VerdictsTable, "presets": PresetsTable, "payouts": PayoutsTable}
 THEIRS = files("starlette_admin") / "templates"
 FONT = "@import url('https://rsms.me/inter/inter.css');"
 ON_CHANGE = 'onchange="window.location = this.value"'
@@ -35,6 +36,7 @@ SIZE = """<script>document.getElementById("office-size")?.addEventListener("chan
 </script>"""
 """The choice of a page's size without a handler in an attribute, which the policy refuses."""
 PAGES = {
+    "office_evidence.html": PAGE,
     "office_picture.html": '<img src="{{ data }}" alt="" class="img-fluid rounded">',
     "login.html": f"""{{% extends "@starlette-admin/login.html" %}}
 {{% block login_title %}}<h2 class="card-title text-center mb-4">{{{{ app_title }}}}</h2>{{% endblock %}}

@@ -17,14 +17,18 @@ from starlette_admin.i18n import get_locale
 from api.errors import sentence_of
 from api.idempotency import Answer, business_key, once
 from api.language import WORDS
+from api.office_evidence import say
 from api.office_session import admin_of
-from api.office_views import DisputesTable, Table, later, say
+from api.office_views import DisputesTable, Table, later
 from api.problems import Problem
 from api.shown import MAX_ID, core_of
 from core.acts.models import MAX_REASON
 from core.disputes.models import State
+from core.disputes.rules import NEXT
 from core.errors import Refusal
 from core.money import CREDIT, parse_credits
+from core.payouts.models import MAX_REFERENCE, STEPS
+from core.payouts.models import State as PayoutState
 from core.presets.models import PresetState
 from core.unit_of_work import UnitOfWork
 from core.users.models import User
@@ -41,15 +45,20 @@ def reason_form(request: Request, row: Any) -> str:
     return _form(_field("reason", f"maxlength={MAX_REASON}"))
 
 
+def reference_form(request: Request, row: Any) -> str:
+    """A form that asks for the reference of a payment outside."""
+    return _form(_field("reason", f"maxlength={MAX_REFERENCE}", label="reference"))
+
+
 def amount_form(request: Request, row: Any) -> str:
     """A form that asks for an amount and the reason; it counts once, however often it is sent."""
     once_only = f"<input type=hidden name=key value={secrets.token_urlsafe(16)}>"
     return _form(_field("amount", f"inputmode=decimal maxlength={MAX_AMOUNT}") + _field("reason", f"maxlength={MAX_REASON}") + once_only)
 
 
-def _field(name: str, more: str) -> str:
-    label = html.escape(say(f"field.{name}"))
-    return f"<label class=form-label for=office-{name}>{label}</label><input class='form-control mb-3' id=office-{name} name={name} {more}>"
+def _field(name: str, more: str, label: str | None = None) -> str:
+    words = html.escape(say(f"field.{label or name}"))
+    return f"<label class=form-label for=office-{name}>{words}</label><input class='form-control mb-3' id=office-{name} name={name} {more}>"
 
 
 def _form(fields: str) -> str:
@@ -135,11 +144,13 @@ def _judged(request: Request, verdict: State) -> Use:
 class VerdictsTable(DisputesTable):
     """Disputes, decided here."""
 
-    row_actions: Sequence[str] | None = ("view", "refund", "part", "reject", "goodwill")
+    row_actions: Sequence[str] | None = ("view", "refund", "part", "reject", "goodwill", "take_back")
 
     async def is_row_action_allowed_for_obj(self, request: Request, name: str, obj: Any) -> bool:
-        """Verdicts where one is due."""
-        return name == "view" or obj.raw["state"] == State.OPEN or request.method == "POST"
+        """Verdicts where one is due, and what takes one back where one gave something."""
+        state = State(obj.raw["state"])
+        due = State.TAKEN_BACK in NEXT[state] if name == "take_back" else state is State.OPEN
+        return name == "view" or due or request.method == "POST"
 
     @row_action(
         "refund", later("act.refund"), later("ask.refund"), form=reason_form, icon_class="fa fa-undo", submit_btn_text=later("send")
@@ -165,6 +176,49 @@ class VerdictsTable(DisputesTable):
     async def goodwill(self, request: Request, pk: str) -> None:
         """The platform gives."""
         await perform(request, pk, _judged(request, State.COMPENSATED))
+
+    @row_action("take_back", later("act.take_back"), later("ask.take_back"), form=reason_form, icon_class="fa fa-history",
+                submit_btn_text=later("send"))  # fmt: skip
+    async def take_back(self, request: Request, pk: str) -> None:
+        """What was given goes back to whoever gave it."""
+        await perform(request, pk, _judged(request, State.TAKEN_BACK))
+
+
+class PayoutsTable(Table):
+    """Payouts: approved, and paid outside under a reference, which are two admins above the setting; or refused."""
+
+    row_actions: Sequence[str] | None = ("view", "approve", "paid", "refuse")
+
+    async def is_row_action_allowed_for_obj(self, request: Request, name: str, obj: Any) -> bool:
+        """The steps that are left."""
+        return name == "view" or name in STEPS.get(PayoutState(obj.raw["state"]), ()) or request.method == "POST"
+
+    @row_action(
+        "approve", later("act.approve"), later("ask.approve"), form=reason_form, icon_class="fa fa-check", submit_btn_text=later("send")
+    )
+    async def approve(self, request: Request, pk: str) -> None:
+        """It may be paid."""
+        alone = _alone(request)
+        await perform(request, pk, lambda work, admin, number, reason, _: work.payouts.approve(number, admin, reason, alone))
+
+    @row_action("paid", later("act.paid"), later("ask.paid"), form=reference_form, icon_class="fa fa-check-double",
+                submit_btn_text=later("send"))  # fmt: skip
+    async def paid(self, request: Request, pk: str) -> None:
+        """It was paid outside; the held Credits leave."""
+        alone = _alone(request)
+        await perform(request, pk, lambda work, admin, number, reference, _: work.payouts.paid(number, admin, reference, alone))
+
+    @row_action(
+        "refuse", later("act.refuse"), later("ask.refuse"), form=reason_form, icon_class="fa fa-times", submit_btn_text=later("send")
+    )
+    async def refuse(self, request: Request, pk: str) -> None:
+        """The held Credits are earnings again."""
+        await perform(request, pk, lambda work, admin, number, reason, _: work.payouts.refuse(number, admin, reason))
+
+
+def _alone(request: Request) -> int:
+    """Milli-credits up to which one admin approves and pays."""
+    return core_of(request).settings.payout_confirm_above * CREDIT
 
 
 class PresetsTable(Table):

@@ -70,7 +70,7 @@ class Session(AuthProvider):
         entrance: Entrance | None = getattr(request.state, "entrance", None)
         if entrance is not None:
             await accounts_of(request).logout(entrance, everywhere=False)
-        request.state.cookie = _cookie("", 0, secure=False)
+        request.state.cookie = _cookie("", 0, secure=request.url.scheme == "https")
         return RedirectResponse(index_url(request), 303)
 
     async def authenticate(self, request: Request) -> AdminUser | None:

@@ -1,10 +1,8 @@
 """The tables of the back office, as starlette-admin shows them, over `core/oversight/record.py`; nothing is made, changed or deleted here
 but by the named acts of `api/office_acts.py`."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +18,9 @@ from starlette_admin.types import RequestAction
 from starlette_admin.views import BaseModelView
 
 from api.language import WORDS
+from api.office_evidence import Evidence, evidence, moment, parameters, proposal, say
 from api.pictures import here, link
 from api.shown import core_of
-from core.db import SECOND
 from core.errors import NotFound
 from core.generations.models import State
 from core.money import format_price
@@ -34,14 +32,10 @@ ICONS = {
     "users": "fa fa-users", "wallets": "fa fa-wallet", "movements": "fa fa-list", "resources": "fa fa-key",
     "generations": "fa fa-image", "payments": "fa fa-credit-card", "disputes": "fa fa-gavel", "presets": "fa fa-palette",
     "pools": "fa fa-layer-group", "outbox": "fa fa-paper-plane", "inbox": "fa fa-inbox", "acts": "fa fa-clipboard-list",
+    "payouts": "fa fa-money-bill-wave",
 }  # fmt: skip
 WIDE = 8
 """Columns of a list; a row's own page has all of them."""
-
-
-def say(code: str, **facts: Any) -> str:
-    """A sentence of the back office in the language of whoever reads."""
-    return WORDS.plain(Text(f"back_office.{code}", facts), get_locale())
 
 
 def later(code: str) -> Any:
@@ -149,7 +143,7 @@ class Table(BaseModelView):
             case Unit.CREDITS:
                 return say("credits", amount=Amount(value))
             case Unit.MOMENT:
-                return f"{datetime.fromtimestamp(value / SECOND, UTC):%Y-%m-%d %H:%M:%S} UTC" if value else "—"
+                return moment(value)
             case Unit.ROLES:
                 return ", ".join(say(f"role.{(role.name or '').lower()}") for role in Role if role in Role(value))
         if isinstance(value, bool):
@@ -172,9 +166,11 @@ class DisputesTable(Table):
 
     def more(self) -> list[BaseField]:
         """The bundle."""
-        plain = [StringField(name, label=later(f"column.{name}"), exclude_from_list=True) for name in ("model", "paid")]
-        long = [TextAreaField(name, label=later(f"column.{name}"), exclude_from_list=True) for name in ("prompt", "parameters", "evidence")]
-        return [*plain, *long, Picture("picture", label=later("column.picture"), exclude_from_list=True)]
+        kinds = {
+            "proposed": StringField, "model": StringField, "paid": StringField, "prompt": TextAreaField, "parameters": StringField,
+            "picture": Picture, "evidence": Evidence,
+        }  # fmt: skip
+        return [kind(name, label=later(f"column.{name}"), exclude_from_list=True) for name, kind in kinds.items()]
 
     async def find_by_pk(self, request: Request, pk: Any) -> Any:
         """One dispute; on its own page with the bundle."""
@@ -187,8 +183,8 @@ class DisputesTable(Table):
                 made = await work.generations.get(dispute.generation_id)
             except NotFound:
                 return None
-        evidence = json.dumps(dispute.evidence, ensure_ascii=False, indent=1) if dispute.evidence else say("not_inspected")
         found.model, found.paid, found.prompt = made.model, say("credits", amount=Amount(made.paid)), made.prompt
-        found.parameters, found.evidence = json.dumps(asdict(made.parameters), ensure_ascii=False), evidence
+        found.parameters, found.proposed = parameters(made.parameters), proposal(dispute)
+        found.evidence = evidence(dispute, made, found.raw["inspected_at"])
         found.picture = here(link(app, made, "webp", 80)) if made.blob and made.state is not State.REFUNDED else None
         return found

@@ -297,15 +297,25 @@ class App:
         return won
 
     async def _make_admins(self) -> None:
+        """Whoever the settings name is an admin; who was one by them alone and is named no more is none. Each is in the log, once."""
+        named = []
         for platform, person in self.settings.admin_identities:
             chat = f"dm:{person}" if platform == "discord" else person if platform == "telegram" else ""
             identity = Identity(platform, person, person, chat)
 
-            async def make(work: UnitOfWork, identity: Identity = identity) -> None:
+            async def make(work: UnitOfWork, identity: Identity = identity) -> int:
                 user = await work.users.resolve(identity)
-                await work.users.add_role(user.id, Role.ADMIN)
+                if await work.users.name_admin(user.id):
+                    await work.acts.record(None, "make_admin", f"user:{user.id}", "named in ADMINS")
+                return user.id
 
-            await self.run(make)
+            named.append(await self.run(make))
+
+        async def drop(work: UnitOfWork) -> None:
+            for number in await work.users.unname_admins(named):
+                await work.acts.record(None, "unmake_admin", f"user:{number}", "no longer named in ADMINS")
+
+        await self.run(drop)
 
     async def close(self) -> None:
         """Waits for what is under way."""

@@ -22,7 +22,7 @@ from core.unit_of_work import UnitOfWork
 
 AT_ONCE = 16
 AWAY = 5
-"""Failures of a rail, one after the other, by which the admins are told."""
+"""Failures of a rail, one after the other in whatever process, by which the admins are told."""
 STARS_READ = "stars:read"
 KEPT_SECONDS = 30 * 24 * 3600
 
@@ -37,7 +37,6 @@ class Desk:
         self._rails = rails
         self._names = list(rails)
         self._caught_up_at = 0
-        self._away: dict[str, int] = {}  # failures in a row; a rail that has answered since is 0, one that was never asked is missing
 
     async def run(self) -> None:
         """Works until cancelled; outlives a database that is away for a while."""
@@ -111,15 +110,26 @@ class Desk:
             await self._answered(payment.rail)
 
     async def _failed(self, rail: str) -> None:
-        self._away[rail] = self._away.get(rail, 0) + 1
-        if self._away[rail] >= AWAY:
-            await self._app.run(lambda work: work.alerts.say(f"rail:{rail}", "rail", rail=rail))
+        key = f"rail:{rail}"
+
+        async def count(work: UnitOfWork) -> bool:
+            return await work.alerts.failed(key) >= AWAY and await work.alerts.say(key, "rail", rail=rail)
+
+        if await self._app.run(count):
             await self._app.hints.wake(OUTBOX)
 
     async def _answered(self, rail: str) -> None:
-        if self._away.get(rail) != 0:
-            self._away[rail] = 0
-            await self._app.run(lambda work: work.alerts.over(f"rail:{rail}", "rail", rail=rail))
+        key = f"rail:{rail}"
+        async with self._app.read() as work:
+            if await work.alerts.is_well(key):
+                return
+
+        async def forget(work: UnitOfWork) -> bool:
+            await work.alerts.answered(key)
+            return await work.alerts.over(key, "rail", rail=rail)
+
+        if await self._app.run(forget):
+            await self._app.hints.wake(OUTBOX)
 
     async def _open(self, payment: Payment) -> None:
         if payment.expires_at <= self._app.now():
@@ -179,6 +189,9 @@ class Desk:
         except RailAway as error:
             log.warning("rail_away", rail=payment.rail, refund=refund.id, problem=error.facts.get("problem"))
             returned = Returned.PENDING
+            await self._failed(payment.rail)
+        else:
+            await self._answered(payment.rail)
 
         async def write(work: UnitOfWork) -> None:
             now_payment, now_refund = await lock_refund(work.connection, refund)

@@ -49,6 +49,8 @@ SETTLE_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
 """How long a stopping worker waits for its running calls; what is left lapses and is taken up by another."""
 RETRY_SECONDS = 1.0
+AUDIT_LEASE = HOUR
+"""No audit takes longer; one whose worker died is run again after it."""
 CLAIM_PAUSE = 0.005
 """Seconds between two claims while there is work: what comes in meanwhile is claimed together, at a cost of one claim."""
 
@@ -304,12 +306,17 @@ class Worker:
                 await write_digests(work.connection, work.now)
             if await work.alerts.is_turn("retirements", HOUR):
                 await announce(work.connection, work.now, app.catalog.retiring(app.today()))
-            return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR)
+            return hours > 0 and await work.alerts.is_turn("audit", hours * HOUR, AUDIT_LEASE)
 
         if await app.run(look):
             wrong = [each.name for each in (await app.audit()).findings if each.breaches]
             log.info("audited", breached=wrong)
-            await app.run(lambda work: (work.alerts.say if wrong else work.alerts.over)("audit", "audit", checks=wrong))
+
+            async def tell(work: UnitOfWork) -> None:
+                await (work.alerts.say if wrong else work.alerts.over)("audit", "audit", checks=wrong)
+                await work.alerts.done("audit", hours * HOUR)
+
+            await app.run(tell)
         self._kms_was_away = app.vault.away is not None
         await app.hints.wake(OUTBOX)
 

@@ -26,6 +26,9 @@ FEATURE_FILES = {"__init__", "models", "rules", "service", "errors"}
 """What every feature folder of core may hold, and nothing else but …"""
 VERBS = {
     "admit",
+    "close",
+    "gather",
+    "take_back",
     "earn",
     "digest",
     "retire",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.config import Settings
-from core.disputes.rules import compensation, refund, refund_part
+from core.disputes.rules import compensation, refund, refund_part, release_again, turn_around
 from core.generations.rules import split_price
 from core.ledger.models import BAD_DEBT, FEES, INSURANCE, Leg, Posting, debt, earnings, pending, wallet
 from core.payments.models import external
@@ -71,20 +71,33 @@ def test_credits_bought_for_a_pool() -> None:
         assert [now[account] for account in accounts] == expected, step
 
 
-def verdict(name: str) -> dict[str, int]:
-    """What a verdict moves, by its name in the table."""
+def postings(name: str) -> tuple[Posting | None, ...]:
+    """The entries of a verdict, by its name in the table."""
     shares: list[Leg] = list(split_price(4_500, MINER, 85, AUTHOR, 5))
     amount = number(name.rpartition(" ")[2]) if "," in name else 0
     if name.startswith("refund a part"):
-        return moved(*refund_part(7, PAYER, shares, amount))
+        return refund_part(7, PAYER, shares, amount)
     if name.startswith("refund"):
-        return moved(refund(7, PAYER, shares))
-    return moved(compensation(7, CREATOR, amount)) if name.startswith("goodwill") else {}
+        return (refund(7, PAYER, shares),)
+    return (compensation(7, CREATOR, amount),) if name.startswith("goodwill") else ()
+
+
+ACCOUNTS = (PAYER, pending(MINER), pending(AUTHOR), FEES, INSURANCE, earnings(MINER))
 
 
 @pytest.mark.parametrize("row", table("Verdicts"), ids=lambda row: row[0])
 def test_verdicts(row: list[str]) -> None:
-    found = verdict(row[0].removeprefix("reject, then "))  # a rejection moves nothing
-    accounts = (PAYER, pending(MINER), pending(AUTHOR), FEES, INSURANCE, earnings(MINER))
-    assert [found.get(account, 0) for account in accounts] == [number(cell) for cell in row[1:]]
+    found = moved(*postings(row[0].removeprefix("reject, then ")))  # a rejection moves nothing
+    assert [found.get(account, 0) for account in ACCOUNTS] == [number(cell) for cell in row[1:]]
     assert sum(found.values()) == 0
+
+
+@pytest.mark.parametrize("row", table("Verdicts that are taken back"), ids=lambda row: row[0])
+def test_verdicts_that_are_taken_back(row: list[str]) -> None:
+    given = postings(row[0])[0]
+    assert given is not None
+    back = turn_around(given.key, given.legs, {})
+    again = moved(back, release_again(7, back) if "part" in row[0] else None)
+    assert [again.get(account, 0) for account in ACCOUNTS] == [number(cell) for cell in row[1:]]
+    gave = moved(given)
+    assert {account: amount + gave[account] for account, amount in moved(back).items()} == dict.fromkeys(gave, 0)

@@ -212,17 +212,25 @@ class Chat:
         if event.action == "leave_form":
             await forms.forget(hints, event)
             return await self._record(event, user, Reply(Text("form.left"), edit=True))
-        step = await forms.answer(hints, event)
+
+        async def check(filled: forms.Filled, name: str) -> Text | None:
+            word, *words = filled.action.split()
+            if (look := REGISTRY.actions[word].check) is None:
+                return None
+            try:
+                async with self.app.read() as work:
+                    await look(Context(self.app, _filled(event, filled), user, work, tuple(words)), name)
+            except Refusal as error:
+                return explain(error).text
+            return None
+
+        step = await forms.answer(hints, event, check)
         if step is None:
             return await self._record(event, user, Reply(Text("hint.what_to_do"), private=True))
         if isinstance(step, Reply):
             return await self._record(event, user, step)
         name, *words = step.action.split()
-        place = event.about if event.about is not None and event.about.chat == step.place.chat else step.place
-        filled = Event(event.id, event.platform, event.person, place, action=step.action, answers=step.answers, message=event.message)
-        if place.chat != event.place.chat:
-            filled = replace(filled, heard=event.place)
-        return await self._answer(filled, user, REGISTRY.actions[name], tuple(words))
+        return await self._answer(_filled(event, step), user, REGISTRY.actions[name], tuple(words))
 
     async def _key_pasted(self, event: Event, user: User) -> Reply:
         """A key in a private Telegram chat goes into escrow, if one was asked for; anywhere else it is deleted if possible, and refused."""
@@ -364,6 +372,13 @@ def _without_zero(event: Event) -> Event:
     options = {name: value.replace("\0", "") for name, value in event.options.items()}
     answers = {name: value.replace("\0", "") for name, value in event.answers.items()}
     return replace(event, person=person, options=options, answers=answers, **clean)  # type: ignore[arg-type]  # texts, by name
+
+
+def _filled(event: Event, form: forms.Filled) -> Event:
+    """A form as one event, of the place where it began, as its platform says now where that was asked."""
+    place = event.about if event.about is not None and event.about.chat == form.place.chat else form.place
+    filled = Event(event.id, event.platform, event.person, place, action=form.action, answers=form.answers, message=event.message)
+    return filled if place.chat == event.place.chat else replace(filled, heard=event.place)
 
 
 def _route(event: Event) -> tuple[Entry | None, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from typing import Any
 from bots.chat.types import Button, Media, Reply
 from core.db import MINUTE
 from core.disputes.models import Dispute, State
+from core.disputes.rules import NEXT
 from core.mailbox.models import Delivery
 from core.unit_of_work import UnitOfWork
 from core.words import Amount, Text
@@ -50,7 +51,7 @@ async def _status(work: UnitOfWork, dispute: Dispute) -> Text:
 
 
 def _verdicts(dispute: Dispute) -> tuple[tuple[Button, ...], ...]:
-    """The buttons of the verdict; of a rejected one, those of what may take its place."""
+    """The buttons of the verdict; of a rejected one, those of what may take its place; of another, that which takes it back."""
     number, after = dispute.id, ((Button(Text("button.next_dispute"), f"disputes {dispute.id}"),),)
     again = " again" if dispute.state is State.REJECTED else ""
     refund = Button(Text("button.refund"), f"verdict {number} refund{again}", style="primary")
@@ -58,6 +59,8 @@ def _verdicts(dispute: Dispute) -> tuple[tuple[Button, ...], ...]:
     goodwill = Button(Text("button.goodwill"), f"verdict {number} goodwill{again}")
     if again:
         return (*proposal(dispute), (refund,), (part, goodwill), *after)
+    if State.TAKEN_BACK in NEXT[dispute.state]:
+        return (*proposal(dispute), (Button(Text("button.take_back"), f"verdict {number} take_back"),), *after)
     if dispute.state is not State.OPEN:
         return after
     reject, take = Button(Text("button.reject"), f"verdict {number} reject", style="danger"), Button(Text("button.take"), f"take {number}")

@@ -1,7 +1,7 @@
 """Forms where a platform has no modals: one question after the other, half-filled in the hints, lost without harm."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ class Filled:
     place: Place
 
 
+Check = Callable[[Filled, str], Awaitable[Text | None]]
+"""What is wrong with the answer of that name, in a form that is filled up to it; None when nothing is."""
 KEEP = "="
 """What the button sends that keeps what is there: the value itself may be longer than a button can say."""
 
@@ -47,8 +49,9 @@ async def begin(hints: Hints, event: Event, form: Form) -> Reply:
     return await _ask(hints, event, {"action": form.action, "fields": fields, "answers": {}, "place": asdict(event.place)})
 
 
-async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
-    """Takes an answer, typed or by a button "form <question> <value>"; the next question, or the whole form.
+async def answer(hints: Hints, event: Event, check: Check) -> Reply | Filled | None:
+    """Takes an answer, typed or by a button "form <question> <value>"; the next question, or the whole form. What `check` finds wrong
+    with it is said, and it is asked for again.
 
     None when no form is open here, or when the button is below another question than the one that is asked now.
     """
@@ -63,10 +66,13 @@ async def answer(hints: Hints, event: Event) -> Reply | Filled | None:
         if number != str(asked):
             return None
         given = field["default"] if given == KEEP else given
-    state["answers"][field["name"]] = given[: field["most"]]
+    whole = Filled(state["action"], state["answers"] | {field["name"]: given[: field["most"]]}, place_of(state["place"]))
+    if (problem := await check(whole, field["name"])) is not None:
+        return await _ask(hints, event, state, problem)
+    state["answers"] = whole.answers
     if len(state["answers"]) == len(state["fields"]):
         await hints.remember(_key(event), "", 1)
-        return Filled(state["action"], state["answers"], place_of(state["place"]))
+        return whole
     return await _ask(hints, event, state)
 
 
@@ -92,7 +98,7 @@ async def forget(hints: Hints, event: Event) -> bool:
     return known
 
 
-async def _ask(hints: Hints, event: Event, state: dict[str, object]) -> Reply:
+async def _ask(hints: Hints, event: Event, state: dict[str, object], problem: Text | None = None) -> Reply:
     await hints.remember(_key(event), json.dumps(state, ensure_ascii=False), SECONDS)
     fields, answers = state["fields"], state["answers"]
     assert isinstance(fields, list) and isinstance(answers, dict)
@@ -106,4 +112,7 @@ async def _ask(hints: Hints, event: Event, state: dict[str, object]) -> Reply:
     rows.append([Button(Text("button.leave_form"), "leave_form")])
     code, facts = field["label"]
     asked = {"label": Text(code, facts), "hint": Text(field["hint"]) if field["hint"] else "", "n": len(answers) + 1, "of": len(fields)}
-    return Reply(Text("form.question", asked), rows=tuple(tuple(row) for row in rows), private=True)
+    text = Text("form.question", asked)
+    if problem is not None:
+        text = Text("form.again", {"problem": problem, "question": text})
+    return Reply(text, rows=tuple(tuple(row) for row in rows), private=True)

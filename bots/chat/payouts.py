@@ -3,20 +3,18 @@
 from typing import Any
 
 from bots.chat.types import Button, Reply
-from core.payouts.models import Payout, State
+from core.payouts.models import STEPS, Payout
 from core.words import Amount, Text
-
-NEXT = {State.REQUESTED: ("approve", "refuse"), State.APPROVED: ("paid", "refuse")}
 
 
 def payout_card(payout: Payout, alone: int) -> Reply:
     """A payout with what can be done about it, for admins; above `alone` milli-credits by two of them."""
     steps = tuple(
         Button(Text(f"button.payout_{word}"), f"payout_step {payout.id} {word}", style="danger" if word == "refuse" else "primary")
-        for word in NEXT.get(payout.state, ())
+        for word in STEPS.get(payout.state, ())
     )
     rows = (*((steps,) if steps else ()), (Button(Text("button.next_dispute"), f"payouts {payout.id}"),))
-    second = payout.amount > alone and payout.state in NEXT
+    second = payout.amount > alone and payout.state in STEPS
     facts = payout_facts(payout) | {"second": Text("payouts.second", {"limit": Amount(alone)}) if second else ""}
     return Reply(Text("payouts.one", facts), rows=rows, private=True)
 

@@ -11,6 +11,7 @@ from core.users.models import User
 
 Answered = Reply | Order | None
 Handler = Callable[["Context"], Awaitable[Answered]]
+Check = Callable[["Context", str], Awaitable[None]]
 
 
 def number_of(text: str) -> int:
@@ -36,13 +37,16 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """`alone`: reads only; it returns an Order, or writes through use cases that open their own transaction. `admin`: for admins alone.
-    `always`: also for the frozen, as it only shows what is theirs, or takes back what they lent or asked for."""
+    `always`: also for the frozen, as it only shows what is theirs, or takes back what they lent or asked for.
+    `check`: looks at one answer of a form, by its name, when it is given; it raises what the whole form would be refused for.
+    """
 
     handler: Handler
     alone: bool = False
     spec: CommandSpec | None = None
     admin: bool = False
     always: bool = False
+    check: Check | None = None
 
 
 @dataclass(slots=True)
@@ -68,11 +72,13 @@ def command(
     return declare
 
 
-def action(name: str, *, admin: bool = False, alone: bool = False, always: bool = False) -> Callable[[Handler], Handler]:
+def action(
+    name: str, *, admin: bool = False, alone: bool = False, always: bool = False, check: Check | None = None
+) -> Callable[[Handler], Handler]:
     """Declares what a button or a sent form asks for: its first word."""
 
     def declare(handler: Handler) -> Handler:
-        REGISTRY.actions[name] = Entry(handler, alone, admin=admin, always=always)
+        REGISTRY.actions[name] = Entry(handler, alone, admin=admin, always=always, check=check)
         return handler
 
     return declare

@@ -57,6 +57,24 @@ class NotReversible(Refusal):
     code = "not_reversible"
 
 
+class NotTakenBack(Refusal):
+    """Nothing was given by its verdict, it is taken back, or its time is over. Facts: `dispute`, `days`."""
+
+    code = "not_taken_back"
+
+
+class OwnVerdict(Forbidden):
+    """Whoever gave a verdict does not take it back. Facts: `dispute`."""
+
+    code = "own_verdict"
+
+
+class RefundSpent(Refusal):
+    """The account that got the Credits has them no more. Facts: `dispute`, `needed`, `available` (milli-credits)."""
+
+    code = "refund_spent"
+
+
 class TooManyDisputes(Refusal):
     """Many of theirs were rejected lately, so they may open one in a day. Facts: `rejected`, `hours` until the next."""
 

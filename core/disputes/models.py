@@ -21,13 +21,14 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """open -> refunded | partly | rejected | compensated."""
+    """open -> refunded | partly | rejected | compensated; NEXT in core/disputes/rules.py says what may follow."""
 
     OPEN = "open"
     REFUNDED = "refunded"
     PARTLY = "partly"
     REJECTED = "rejected"
     COMPENSATED = "compensated"
+    TAKEN_BACK = "taken_back"  # it was refunded, all or in part, or compensated, and that was wrong
 
 
 disputes = Table(
@@ -58,7 +59,9 @@ disputes = Table(
 )
 
 
-VERDICTS = {"refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED}
+VERDICTS = {
+    "refund": State.REFUNDED, "part": State.PARTLY, "goodwill": State.COMPENSATED, "reject": State.REJECTED, "take_back": State.TAKEN_BACK,
+}  # fmt: skip
 """What admins decide, in the words of buttons and requests."""
 
 

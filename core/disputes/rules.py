@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -9,7 +10,7 @@ from PIL import Image, ImageStat
 
 from core.db import DAY, MINUTE
 from core.disputes.errors import BadAmount
-from core.disputes.models import State
+from core.disputes.models import Dispute, State
 from core.generations.rules import released
 from core.ledger.models import INSURANCE, Leg, Posting, wallet
 from core.money import split
@@ -23,9 +24,18 @@ SAMPLE = 256
 TAKEN = 30 * MINUTE
 """How long a dispute is an admin's who took it."""
 REVERSE_DAYS = 30
-"""How long after a rejection another verdict may take its place."""
+"""How long after a rejection another verdict may take its place, and how long what another verdict gave may be taken back."""
 REJECTED_WINDOW = 30 * DAY
 """The rejected disputes by which an opener is limited."""
+NEXT: Mapping[State, frozenset[State]] = {
+    State.OPEN: frozenset({State.REFUNDED, State.PARTLY, State.REJECTED, State.COMPENSATED}),
+    State.REJECTED: frozenset({State.REFUNDED, State.PARTLY, State.COMPENSATED}),
+    State.REFUNDED: frozenset({State.TAKEN_BACK}),
+    State.PARTLY: frozenset({State.TAKEN_BACK}),
+    State.COMPENSATED: frozenset({State.TAKEN_BACK}),
+    State.TAKEN_BACK: frozenset(),
+}
+"""The transition table of a dispute's life."""
 
 
 def refund(generation_id: int, payer: str, shares: Sequence[tuple[str, int]]) -> Posting:
@@ -55,6 +65,35 @@ def refund_part(generation_id: int, payer: str, shares: Sequence[tuple[str, int]
 def compensation(dispute_id: int, user_id: int, amount: int) -> Posting:
     """Goodwill of the platform's insurance; the shares stay as they are."""
     return Posting(f"compensation:dispute:{dispute_id}", "goodwill", (Leg(INSURANCE, -amount), Leg(wallet(user_id), amount)))
+
+
+def given_by(dispute: Dispute) -> str:
+    """The business key of the entry by which its verdict gave Credits."""
+    match dispute.state:
+        case State.REFUNDED:
+            return f"refund:generation:{dispute.generation_id}"
+        case State.PARTLY:
+            return f"partial:generation:{dispute.generation_id}"
+        case State.COMPENSATED:
+            return f"compensation:dispute:{dispute.id}"
+    raise AssertionError(dispute.state)
+
+
+def turn_around(key: str, legs: Sequence[Leg], debtors: Mapping[str, str]) -> Posting:
+    """The entry that takes back what the entry of `key` gave: every account gets exactly what it had given. `debtors` names who gives
+    it back where that is no longer the account that got it. Its key makes it once for each verdict.
+
+    >>> turn_around("refund:generation:7", [Leg("platform:fees", -675), Leg("user:1:wallet", 675)], {"user:1:wallet": "user:4:wallet"}).legs
+    (Leg(account='platform:fees', amount=675), Leg(account='user:4:wallet', amount=-675))
+    """
+    back = tuple(Leg(debtors.get(account, account) if amount > 0 else account, -amount) for account, amount in legs)
+    return Posting(f"taken_back:{key}", "taken_back", back)
+
+
+def release_again(generation_id: int, mirror: Posting) -> Posting | None:
+    """What goes back to whoever earned by a part refund is spendable at once, as the rest was with the verdict; None when nothing goes."""
+    due = released(generation_id, [leg for leg in mirror.legs if leg.amount > 0])
+    return due and replace(due, key=f"released:taken_back:{generation_id}")
 
 
 def examine(data: bytes, ratio: str | None) -> dict[str, Any]:
@@ -92,6 +131,19 @@ def clear(evidence: Mapping[str, Any]) -> str | None:
     if evidence.get("copied"):
         return "duplicate"
     return "wrong_size" if evidence.get("fits") is False else None
+
+
+def checks(evidence: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
+    """What was looked at, by name: whether it is as it should be; None where there is nothing to hold it against, or people decide.
+
+    >>> checks({"varies": 0.2, "fits": None, "copy_of": 3, "copied": False})
+    [('readable', True), ('shows', False), ('fits', None), ('own', None)]
+    >>> checks({"varies": 40, "fits": True, "copy_of": None})[-2:], checks({"varies": 40, "copy_of": 3, "copied": True})[-1]
+    ([('fits', True), ('own', True)], ('own', False))
+    """
+    own = True if evidence.get("copy_of") is None else False if evidence.get("copied") else None
+    shows = evidence.get("varies", 255) >= FLAT
+    return [("readable", "problem" not in evidence), ("shows", shows), ("fits", evidence.get("fits")), ("own", own)]
 
 
 def is_copy(mine: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:

@@ -22,17 +22,35 @@ CHECKS: dict[str, str] = {
         LIMIT 20""",
     "every refunded generation was paid back whole, and no other": r"""SELECT generations.id FROM generations
         LEFT JOIN entries ON entries.key = 'refund\:generation\:' || generations.id
+        LEFT JOIN entries AS undone ON undone.key = 'taken_back\:' || entries.key
         LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE amount > 0 GROUP BY entry_id) AS back
         ON back.entry_id = entries.id
-        WHERE COALESCE(back.amount, 0) <> CASE WHEN generations.state = 'refunded' THEN generations.paid ELSE 0 END LIMIT 20""",
-    "every part refund and every goodwill is what its verdict says": r"""SELECT disputes.id FROM disputes
-        LEFT JOIN entries ON entries.key = CASE disputes.state WHEN 'partly' THEN 'partial\:generation\:' || disputes.generation_id
-        ELSE 'compensation\:dispute\:' || disputes.id END
+        WHERE COALESCE(back.amount, 0) <> CASE WHEN generations.state = 'refunded' OR undone.id IS NOT NULL THEN generations.paid ELSE 0 END
+        OR (generations.state = 'refunded' AND undone.id IS NOT NULL) LIMIT 20""",
+    "every verdict gave what it says, and no two of one dispute": r"""SELECT disputes.id FROM disputes
+        LEFT JOIN entries AS refund ON refund.key = 'refund\:generation\:' || disputes.generation_id
+        LEFT JOIN entries AS part ON part.key = 'partial\:generation\:' || disputes.generation_id
+        LEFT JOIN entries AS goodwill ON goodwill.key = 'compensation\:dispute\:' || disputes.id
         LEFT JOIN (SELECT entry_id, SUM(amount) AS amount FROM legs WHERE amount > 0 GROUP BY entry_id) AS given
-        ON given.entry_id = entries.id
-        WHERE COALESCE(given.amount, 0) <> CASE WHEN disputes.state IN ('partly', 'compensated') THEN disputes.amount ELSE 0 END
-        UNION SELECT disputes.id FROM disputes JOIN entries ON entries.key = 'partial\:generation\:' || disputes.generation_id
-        WHERE disputes.state <> 'partly' LIMIT 20""",
+        ON given.entry_id = COALESCE(refund.id, part.id, goodwill.id)
+        WHERE COALESCE(given.amount, 0) <> CASE WHEN disputes.state IN ('open', 'rejected') THEN 0 ELSE disputes.amount END
+        OR (refund.id IS NOT NULL AND disputes.state NOT IN ('refunded', 'taken_back'))
+        OR (part.id IS NOT NULL AND (refund.id IS NOT NULL OR disputes.state NOT IN ('partly', 'taken_back')))
+        OR (goodwill.id IS NOT NULL AND (COALESCE(refund.id, part.id) IS NOT NULL OR disputes.state NOT IN ('compensated', 'taken_back')))
+        LIMIT 20""",
+    "whatever was taken back is its verdict turned around, once, and nothing else was": r"""SELECT disputes.id FROM disputes
+        LEFT JOIN entries ON entries.kind = 'taken_back' AND entries.key IN ('taken_back\:refund\:generation\:' || disputes.generation_id,
+        'taken_back\:partial\:generation\:' || disputes.generation_id, 'taken_back\:compensation\:dispute\:' || disputes.id)
+        GROUP BY disputes.id, disputes.state HAVING COUNT(entries.id) <> CASE WHEN disputes.state = 'taken_back' THEN 1 ELSE 0 END
+        UNION SELECT entries.id FROM entries LEFT JOIN entries AS verdict ON verdict.key = SUBSTR(entries.key, 12)
+        AND verdict.kind IN ('verdict', 'goodwill') LEFT JOIN disputes ON disputes.state = 'taken_back'
+        AND verdict.key IN ('refund\:generation\:' || disputes.generation_id, 'partial\:generation\:' || disputes.generation_id,
+        'compensation\:dispute\:' || disputes.id) WHERE entries.kind = 'taken_back' AND disputes.id IS NULL
+        UNION SELECT undone.id FROM entries AS undone JOIN entries AS verdict ON verdict.key = SUBSTR(undone.key, 12)
+        LEFT JOIN legs AS given ON given.entry_id = verdict.id
+        LEFT JOIN legs AS back ON back.entry_id = undone.id AND back.position = given.position AND back.amount = -given.amount
+        AND (back.account = given.account OR given.amount > 0) WHERE undone.kind = 'taken_back' AND back.entry_id IS NULL
+        LIMIT 20""",
     "every payout has its hold, and left or came back as it says": r"""SELECT payouts.id FROM payouts
         LEFT JOIN holds ON holds.key = payouts.hold LEFT JOIN entries ON entries.id = holds.closed_by
         WHERE holds.entry_id IS NULL OR holds.amount <> payouts.amount

@@ -171,6 +171,7 @@ def _offer(resource: Resource, queue: _Queue, catalog: Catalog, now: float) -> O
         delivered_total=health.delivered,
         last_chosen=resource.last_chosen_at,
         lost=resource.lost,
+        made=resource.made,
     )
 
 

@@ -16,10 +16,14 @@ MAX_DAYS = 40
 """Days, or causes, that one look answers."""
 COSTLY = (OutcomeKind.FAILED_COST, OutcomeKind.UNKNOWN)
 _CAPTURE = "capture:"
+_TURNED = ("refund:generation:", "partial:generation:")
 MOVED = entries.c.key.in_(
-    [literal(prefix) + cast(attempts.c.generation_id, String) for prefix in (_CAPTURE, "refund:generation:", "partial:generation:")]
+    [
+        literal(prefix) + cast(attempts.c.generation_id, String)
+        for prefix in (_CAPTURE, *_TURNED, *(f"taken_back:{each}" for each in _TURNED))
+    ]
 )
-"""Which entries share out what an attempt earned, or take it back."""
+"""Which entries share out what an attempt earned, take it from whoever earned it, or give it back to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ async def earned_by_day(connection: AsyncConnection, user_id: int, since: int) -
     query = (
         select(day, func.sum(moved.c.amount), func.sum(waits))
         .select_from(moved.outerjoin(generations, generations.c.id == moved.c.generation))
-        .where(moved.c.kind.in_(("capture", "verdict")), moved.c.at >= since)
+        .where(moved.c.kind.in_(("capture", "verdict", "taken_back")), moved.c.at >= since)
     )
     return [Earned(*map(int, row)) for row in await connection.execute(query.group_by(day).order_by(day).limit(MAX_DAYS))]
 

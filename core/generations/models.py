@@ -15,7 +15,7 @@ MAX_KEY = 100
 
 
 class State(StrEnum):
-    """Of a generation: queued -> running -> delivered | failed | cancelled | disputed -> refunded."""
+    """Of a generation: queued -> running -> delivered | failed | cancelled | disputed -> refunded (NEXT in core/generations/rules.py)."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -21,7 +21,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.DISPUTED: frozenset({State.DELIVERED, State.REFUNDED}),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),
-    State.REFUNDED: frozenset(),
+    State.REFUNDED: frozenset({State.DELIVERED}),  # where the refund is taken back
 }
 """The transition table of a generation's life."""
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, or_, select, update
+from sqlalchemy import RowMapping, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import Catalog
@@ -321,6 +321,8 @@ async def _with_frozen(connection: AsyncConnection, shares: Mapping[int, str]) -
     """Which of the generations somebody earns by who is frozen."""
     owners = {id_: earners(json.loads(text)) for id_, text in shares.items()}
     everybody = set().union(*owners.values())
-    query = select(users.c.id).where(users.c.id.in_(everybody), users.c.frozen)
+    person = users.alias()  # of one who was joined with another, that other
+    kept = person.c.id == func.coalesce(users.c.merged_into, users.c.id)
+    query = select(users.c.id).join(person, kept).where(users.c.id.in_(everybody), person.c.frozen)
     found = set(await connection.scalars(query)) if everybody else set()
     return {id_ for id_, theirs in owners.items() if theirs & found}

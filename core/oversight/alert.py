@@ -6,7 +6,7 @@ Every alarm is a row, and what is looked at every so often has a row that says w
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,8 +15,8 @@ from core.db import HOUR, MINUTE, SECOND
 from core.generations.models import OutcomeKind, State, attempts, generations, maintenance
 from core.mailbox.models import Notice
 from core.mailbox.service import Mailbox
-from core.oversight.models import incidents, rounds
-from core.oversight.rules import fails, leaked
+from core.oversight.models import failures, incidents, rounds
+from core.oversight.rules import fails, is_agreed, leaked
 from core.resources.errors import NotAllowedNow
 from core.resources.models import HealthState, Resource, Stop, resources
 from core.resources.models import State as ResourceState
@@ -41,13 +41,35 @@ class Alerts:
         self._now = now
         self._insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
-    async def is_turn(self, name: str, every: int) -> bool:
-        """Whether this is the one that does something now which is done every so often (microseconds), first then."""
-        mine = update(rounds).where(rounds.c.name == name, rounds.c.due_at <= self._now).values(due_at=self._now + every)
+    async def is_turn(self, name: str, every: int, lease: int | None = None) -> bool:
+        """Whether this is the one that does something now which is done every so often (microseconds), first then.
+
+        What is done outside of this transaction is leased for `lease`, and due again after it unless `done` is said.
+        """
+        mine = update(rounds).where(rounds.c.name == name, rounds.c.due_at <= self._now).values(due_at=self._now + (lease or every))
         if (await self._connection.execute(mine)).rowcount:
             return True
         await self._connection.execute(self._insert(rounds).values(name=name, due_at=self._now + every).on_conflict_do_nothing())
         return False
+
+    async def done(self, name: str, every: int) -> None:
+        """What was leased by `is_turn` is done, and due again after so long."""
+        await self._connection.execute(update(rounds).where(rounds.c.name == name).values(due_at=self._now + every))
+
+    async def failed(self, key: str) -> int:
+        """Counts a failure; how many there were since it last answered, in whatever process."""
+        row = self._insert(failures).values(key=key, count=1)
+        more = row.on_conflict_do_update(index_elements=["key"], set_={"count": failures.c.count + 1}).returning(failures.c.count)
+        return int((await self._connection.execute(more)).scalar_one())
+
+    async def is_well(self, key: str) -> bool:
+        """Whether nothing failed since it last answered, and nobody was told so."""
+        known = [select(table.c.key).where(table.c.key == key).exists() for table in (failures, incidents)]
+        return not await self._connection.scalar(select(or_(*known)))
+
+    async def answered(self, key: str) -> None:
+        """It works: what failed before does not count any more."""
+        await self._connection.execute(delete(failures).where(failures.c.key == key))
 
     async def say(self, key: str, kind: str, **facts: Any) -> bool:
         """Something is wrong: the admins are told, unless they were within AGAIN. Whether they are."""
@@ -90,18 +112,33 @@ class Alerts:
     async def check_leak(self, before: Resource, balance: int | None, costs: Mapping[str, int]) -> bool:
         """After a sync: whether a key's balance fell without us. It is then paused until another one is handed over; all are told.
 
-        `before` is what was known when the provider was asked; `costs` are micro-dollars of a call by model, where it told none.
+        `before` is what was known when the provider was asked; `costs` are micro-dollars of a call by model, where it told none. Little
+        that is gone at each sync adds up: it is counted from the point on which the balance and our own use last agreed.
         """
         if before.state is ResourceState.PROBING:  # the first look at this key: what is known of its balance is of another one
             if balance is not None:
                 await self.over(f"leak:{before.id}", "leak", resource=before.id)
             return False
-        used = await self._most_used(before, costs)
-        gone = leaked(before.balance, balance, used)
         lent = Resources(self._connection, self._now)
         current = await lent.get(before.id)
-        if not gone or current.key_version != before.key_version:
+        if balance is None or current.key_version != before.key_version:
             return False
+        if current.agreed is None:  # the first look since it is listed: what was spent before is not ours to ask about
+            await lent.agree(before.id, balance)
+            return False
+        point, at = current.agreed
+        used = await self._most_used(before.id, at, costs)
+        gone = leaked(point, balance, used)
+        if not gone:  # over a long time more may be gone by error than at one sync
+            used_since = await self._most_used(before.id, max(at, int((before.synced_at or 0) * SECOND)), costs)
+            if gone := leaked(before.balance, balance, used_since):
+                used = used_since
+        if gone or is_agreed(point, before.balance, balance, used, self._now - at):
+            await lent.agree(before.id, balance)
+        return bool(gone) and await self._leaks(before, current, gone, used)
+
+    async def _leaks(self, before: Resource, current: Resource, gone: int, used: int) -> bool:
+        lent = Resources(self._connection, self._now)
         if current.stopped is Stop.NO:
             try:
                 await lent.stop(before.id, Stop.LEAK)
@@ -117,11 +154,11 @@ class Alerts:
             await Mailbox(self._connection, self._now).say([notice])
         return True
 
-    async def _most_used(self, before: Resource, costs: Mapping[str, int]) -> int:
-        """Micro-dollars that our calls can have cost since the last sync, those that still run included."""
-        since = int((before.synced_at or 0) * SECOND) - MINUTE
+    async def _most_used(self, resource_id: int, begun: int, costs: Mapping[str, int]) -> int:
+        """Micro-dollars that our calls can have cost since a moment, those that still run included."""
+        since = begun - MINUTE
         ended = attempts.c.finished_at.is_(None) | (attempts.c.finished_at >= since)
-        mine = (attempts.c.resource_id == before.id) & (attempts.c.started_at >= since - LONGEST_CALL) & ended
+        mine = (attempts.c.resource_id == resource_id) & (attempts.c.started_at >= since - LONGEST_CALL) & ended
         billed = attempts.c.outcome.is_(None) | (attempts.c.outcome != OutcomeKind.FAILED_FREE)
         untold = func.sum(case((attempts.c.cost.is_(None), 1), else_=0))
         spent = select(attempts.c.provider_model, func.coalesce(func.sum(attempts.c.cost), 0), untold).where(mine, billed)

@@ -58,6 +58,7 @@ class Controls:
         """Lifts that, whoever had paused it; its owner may list it again. Raises as `stop`."""
         resource = await Resources(self._connection, self._now).stop(resource_id, Stop.NO)
         await Acts(self._connection, self._now).record(admin.id, "free", resource.subject, reason)
+        await Resources(self._connection, self._now).agree(resource_id, None)  # what was spent by hand meanwhile is no leak
         await Alerts(self._connection, self._now).over(f"leak:{resource_id}", "leak", resource=resource_id)
         await self._tell(resource, "resource_freed", reason)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import Column, Integer, String, Table
 
 from core.db import Moment, metadata
 from core.generations.models import Generation
@@ -16,6 +16,13 @@ incidents = Table(  # what is wrong now, and was said to the admins
     Column("key", String(64), primary_key=True),  # "rail:stripe", "provider:openai", "audit"
     Column("since", Moment, nullable=False),
     Column("said_at", Moment, nullable=False),
+)
+
+failures = Table(  # what failed since it last answered, of all processes together
+    "failures",
+    metadata,
+    Column("key", String(64), primary_key=True),  # "rail:stripe"
+    Column("count", Integer, nullable=False),
 )
 
 rounds = Table(  # what one worker of all does every so often

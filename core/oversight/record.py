@@ -16,6 +16,7 @@ from core.generations.models import generations
 from core.ledger.models import accounts, entries, legs
 from core.mailbox.models import inbox, outbox
 from core.payments.models import payments
+from core.payouts.models import payouts
 from core.pools.models import communities
 from core.presets.models import presets
 from core.resources.models import resources
@@ -81,6 +82,9 @@ VIEWS: dict[str, View] = {
     "payments": _view(
         payments, "id user_id rail package credits amount currency way state problem refunded returned created_at expires_at paid_at",
         numbers="id user_id", texts="state",
+    ),
+    "payouts": _view(
+        payouts, "id user_id amount state reference approved_by decided_by created_at decided_at", numbers="id user_id", texts="state",
     ),
     "disputes": _view(
         disputes, "id generation_id user_id kind state reason decided_by amount answer created_at inspected_at decided_at",

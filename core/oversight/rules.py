@@ -1,9 +1,13 @@
 """Pure decisions about what admins are alarmed of."""
 
+from core.db import DAY
+
 LEAK_LEAST = 500_000
 """Micro-dollars: what a balance may fall more than by our use before it counts. Providers round, and book with delay."""
 LEAK_SHARE = 0.25
 """And the share of our own use by which it may: prices change before a catalog does."""
+AGREED_FOR = DAY
+"""How long what is gone adds up before it is counted anew: within that time it stayed within what may be."""
 TRIES_LEAST = 10
 FAILED_SHARE = 0.5
 
@@ -20,6 +24,18 @@ def leaked(before: int | None, after: int | None, used: int) -> int:
         return 0
     gone = before - after - used
     return gone if gone > LEAK_LEAST + LEAK_SHARE * used else 0
+
+
+def is_agreed(point: int, last: int | None, now: int, used: int, age: int) -> bool:
+    """Whether a balance is a new point to count from, `point` being the last one, `age` microseconds ago: it rose since the sync before
+    (`last`), more is left than our use explains, so that it was filled up, or the last point is old.
+
+    >>> is_agreed(10_000_000, 9_900_000, 9_800_000, 0, AGREED_FOR - 1), is_agreed(10_000_000, 9_900_000, 9_950_000, 0, AGREED_FOR - 1)
+    (False, True)
+    >>> is_agreed(10_000_000, 9_900_000, 9_800_000, 900_000, AGREED_FOR - 1), is_agreed(10_000_000, 9_900_000, 9_800_000, 0, AGREED_FOR)
+    (True, True)
+    """
+    return (last is not None and now > last) or point - now - used < -LEAK_LEAST or age >= AGREED_FOR
 
 
 def fails(tries: int, failed: int, lent: int, able: int) -> bool:

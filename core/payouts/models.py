@@ -21,6 +21,9 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
+STEPS = {State.REQUESTED: ("approve", "refuse"), State.APPROVED: ("paid", "refuse")}
+"""What admins can do about a payout, in the words of buttons."""
+
 _OPEN = text("state IN ('requested', 'approved')")
 payouts = Table(
     "payouts",

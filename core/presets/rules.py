@@ -1,8 +1,9 @@
 """Pure decisions about presets: what a template may be, how it is filled, and who earns by it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
@@ -29,12 +30,27 @@ def fields_of(template: str) -> list[str]:
 
 
 def checked(draft: Draft) -> Draft:
-    """The draft as it is kept. Raises BadPreset."""
-    name, title, template = draft.name.strip().lower(), " ".join(draft.title.split()), draft.template.strip()
+    """The draft as it is kept. Raises BadPreset for the first part that cannot be."""
+    parts = {name: PARTS[name](draft) for name in PARTS}
+    return Draft(**parts)
+
+
+def _name(draft: Draft) -> str:
+    name = draft.name.strip().lower()
     if not NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise BadPreset(field="name", problem="name")
+    return name
+
+
+def _title(draft: Draft) -> str:
+    title = " ".join(draft.title.split())
     if not 1 <= len(title) <= MAX_TITLE:
         raise BadPreset(field="title", problem="title")
+    return title
+
+
+def _template(draft: Draft) -> str:
+    template = draft.template.strip()
     if not 1 <= len(template) <= MAX_TEMPLATE:
         raise BadPreset(field="template", problem="long")
     fields = fields_of(template)
@@ -42,15 +58,30 @@ def checked(draft: Draft) -> Draft:
         raise BadPreset(field="template", problem="fields")
     if set(FIELD.sub("", template)) & set("{}"):
         raise BadPreset(field="template", problem="braces")
+    return template
+
+
+def _tags(draft: Draft) -> tuple[str, ...]:
     tags = tuple(dict.fromkeys(each.lower().lstrip("#") for each in draft.tags))
     if len(tags) > MAX_TAGS or not all(TAG.fullmatch(each) for each in tags):
         raise BadPreset(field="tags", problem="tags")
+    return tags
+
+
+def _options(draft: Draft) -> dict[str, str]:
+    fields = fields_of(draft.template)
     options = {key: value.strip() for key, value in draft.options.items() if value.strip()}
     for key, value in options.items():
         known = key in OPTIONS or (key.startswith(PREFIX) and key.removeprefix(PREFIX) in fields)
         if not known or len(value) > MAX_VALUE:
             raise BadPreset(field=key[:MAX_NAME], problem="option")
-    return Draft(name, title, template, options, tags)
+    return options
+
+
+PARTS: Mapping[str, Callable[[Draft], Any]] = {
+    "name": _name, "title": _title, "template": _template, "tags": _tags, "options": _options,
+}  # fmt: skip
+"""By the name of a part of a draft: that part as it is kept; each can be looked at before what is asked for after it is known."""
 
 
 def filled(preset: Preset, options: Mapping[str, str]) -> dict[str, str]:

@@ -55,17 +55,22 @@ class Presets:
         kept = checked(draft)
         author = select(users.c.roles).where(users.c.id == author_id).with_for_update()  # an author publishes one after the other
         roles = (await self._connection.execute(author)).scalar_one()
+        await self.may_publish(kept.name, author_id, most)
+        made = await self._add(kept, author_id)
+        contributor = update(users).where(users.c.id == author_id).values(roles=roles | Role.CONTRIBUTOR)
+        await self._connection.execute(contributor)
+        return made
+
+    async def may_publish(self, name: str, author_id: int, most: int) -> None:
+        """Whether an author could publish one of that name now. Raises PresetNameTaken, TooManyPresets beyond `most`."""
         mine = presets.c.author_id == author_id
-        listed = select(func.count()).where(mine, _LIVE, presets.c.name != kept.name)
+        listed = select(func.count()).where(mine, _LIVE, presets.c.name != name)
         today = select(func.count()).where(mine, presets.c.created_at > self._now - DAY)
         if (await self._connection.execute(listed)).scalar_one() >= most:
             raise TooManyPresets(limit=most)
         if (await self._connection.execute(today)).scalar_one() >= PUBLISHED_PER_DAY:
             raise TooManyPresets(limit=PUBLISHED_PER_DAY)
-        made = await self._add(kept, author_id)
-        contributor = update(users).where(users.c.id == author_id).values(roles=roles | Role.CONTRIBUTOR)
-        await self._connection.execute(contributor)
-        return made
+        await self._newest(name, author_id)
 
     async def withdraw(self, name: str, author_id: int) -> Preset:
         """Lists it no more; pictures that were made with it stay, and their remixes pay. Raises PresetNotFound."""
@@ -109,12 +114,7 @@ class Presets:
             await self._connection.execute(insert_(presets).on_conflict_do_nothing(), new)
 
     async def _add(self, draft: Draft, author_id: int | None) -> Preset:
-        here = (presets.c.name == draft.name) & presets.c.newest
-        row = (
-            await self._connection.execute(select(presets.c.version, presets.c.author_id, presets.c.state, presets.c.cover).where(here))
-        ).first()
-        if row is not None and (row.author_id != author_id or row.state == PresetState.FROZEN):
-            raise PresetNameTaken(preset=draft.name)
+        row, here = await self._newest(draft.name, author_id), (presets.c.name == draft.name) & presets.c.newest
         await self._connection.execute(update(presets).where(here).values(newest=False))
         values = self._row(draft, author_id, 1 if row is None else row.version + 1)
         values["cover"] = None if row is None else row.cover
@@ -124,6 +124,14 @@ class Presets:
         if found is None:  # two at once: the other was first
             raise PresetNameTaken(preset=draft.name)
         return _read(found)
+
+    async def _newest(self, name: str, author_id: int | None) -> Any:
+        """The newest version of the author's own with that name, if there is one. Raises PresetNameTaken where it is somebody else's."""
+        wanted = select(presets.c.version, presets.c.author_id, presets.c.state, presets.c.cover)
+        row = (await self._connection.execute(wanted.where(presets.c.name == name, presets.c.newest))).first()
+        if row is not None and (row.author_id != author_id or row.state == PresetState.FROZEN):
+            raise PresetNameTaken(preset=name)
+        return row
 
     def _row(self, draft: Draft, author_id: int | None, version: int) -> dict[str, Any]:
         return {

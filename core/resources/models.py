@@ -93,11 +93,14 @@ resources = Table(
     Column("recent", Text, nullable=False, server_default="[]"),  # JSON [[at, good], …]
     Column("strikes", Text, nullable=False, server_default="[]"),  # JSON list of when the provider refused a prompt, seconds
     Column("last_chosen_at", Moment, nullable=False, server_default="0"),
-    Column("lost", Float, nullable=False, server_default="0"),  # disputes lost, decayed to lost_at
+    Column("standing", Text, nullable=False, server_default="[]"),  # JSON [[day, delivered, disputes lost], …]
+    Column("lost", Float, nullable=False, server_default="0"),  # what standing was before; dropped in a later release
     Column("lost_at", Moment, nullable=False, server_default="0"),
     Column("probe_at", Moment, nullable=False, server_default="0"),  # when the worker next looks at it
     Column("balance", BigInteger),  # micro-dollars that the provider says are left
     Column("synced_at", Moment),
+    Column("agreed_balance", BigInteger),  # where balance and our own use last agreed; NULL: the next sync says
+    Column("agreed_at", Moment),
     Column("created_at", Moment, nullable=False),
     CheckConstraint("in_flight >= 0 AND in_flight <= max_concurrency", name="concurrency"),
     CheckConstraint("day_used >= 0 AND day_used <= day_limit", name="day"),
@@ -152,6 +155,7 @@ class Health:
     delivered: int = 0
     recent: tuple[tuple[float, bool], ...] = ()
     strikes: tuple[float, ...] = ()
+    days: tuple[tuple[int, int, int], ...] = ()  # days since 1970 (UTC), each with its pictures and the disputes that were lost on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +180,10 @@ class Resource:
     balance: int | None = field(default=None)
     synced_at: float | None = None
     stopped: Stop = Stop.NO
-    lost: float = 0.0  # disputes lost lately, decayed to now
+    lost: int = 0  # disputes lost within STANDING_DAYS …
+    made: int = 0  # … and pictures delivered within them
     strikes: int = 0
+    agreed: tuple[int, int] | None = None  # micro-dollars and the moment (microseconds) that what is gone is counted from
 
     @property
     def subject(self) -> str:

@@ -38,7 +38,7 @@ COUNTED_FAULTS = frozenset({Fault.SERVER, Fault.NETWORK, Fault.TIMEOUT, Fault.BA
 """Trouble that may pass: judged by how often it happens."""
 
 HALF_LIFE = 3_600.0  # of counted successes and failures, seconds
-LOST_HALF_LIFE = 7 * 86_400.0  # of disputes lost, seconds
+STANDING_DAYS = 30  # the pictures and the lost disputes by which a resource stands, today included
 EVIDENCE = 40.0  # counted tries at most, so that a change shows after dozens of calls whatever the traffic
 SMOOTHING = 0.2  # of the moving averages of latency
 FAILURE_WINDOW = 300.0  # seconds
@@ -164,6 +164,7 @@ def on_outcome(
     blames nobody, and counts as a strike."""
     if delivered:
         better = _measured(_counted(health, now, good=True), seconds)
+        better = replace(better, days=on_day(better.days, int(now // 86_400), made=1))
         if health.state is HealthState.SUSPECT:
             return replace(better, state=HealthState.HEALTHY, fault=None, back_off=0.0, recent=())
         return better
@@ -200,13 +201,37 @@ def on_probe(health: Health, fault: Fault | None) -> Health:
     return health
 
 
-def faded(lost: float, seconds: float) -> float:
-    """What is left of disputes lost after so many seconds.
+Days = tuple[tuple[int, int, int], ...]
 
-    >>> faded(2.0, LOST_HALF_LIFE)
-    1.0
+
+def on_day(days: Days, today: int, *, made: int = 0, lost: int = 0) -> Days:
+    """The days by which a resource stands, with what is new of today; what is older than STANDING_DAYS is forgotten.
+
+    >>> on_day(((69, 5, 1), (71, 2, 0), (100, 3, 0)), 100, lost=1)
+    ((71, 2, 0), (100, 3, 1))
     """
-    return float(lost * 0.5 ** (max(0.0, seconds) / LOST_HALF_LIFE))
+    kept = {day: (old_made, old_lost) for day, old_made, old_lost in days if day > today - STANDING_DAYS}
+    old_made, old_lost = kept.get(today, (0, 0))
+    return tuple((day, *counts) for day, counts in sorted((kept | {today: (old_made + made, old_lost + lost)}).items()))
+
+
+def regained(days: Days, day: int) -> Days:
+    """The same without one of the disputes that were lost on that day.
+
+    >>> regained(((71, 2, 1), (100, 3, 1)), 100), regained(((71, 2, 1),), 100)
+    (((71, 2, 1), (100, 3, 0)), ((71, 2, 1),))
+    """
+    return tuple((each, made, max(0, lost - 1) if each == day else lost) for each, made, lost in days)
+
+
+def standing(days: Days, today: int) -> tuple[int, int]:
+    """(pictures delivered, disputes lost) within STANDING_DAYS.
+
+    >>> standing(((70, 5, 1), (71, 2, 1), (100, 3, 1)), 100)
+    (5, 2)
+    """
+    lately = [(made, lost) for day, made, lost in days if day > today - STANDING_DAYS]
+    return sum(made for made, _ in lately), sum(lost for _, lost in lately)
 
 
 def _cooling(health: Health, until: float, fault: Fault) -> Health:

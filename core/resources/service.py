@@ -11,11 +11,11 @@ from sqlalchemy import RowMapping, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.catalog import ProviderRule
-from core.db import MINUTE, SECOND, Rows, one_of, run_rows
+from core.db import DAY, MINUTE, SECOND, Rows, one_of, run_rows
 from core.providers.base import Probe
 from core.resources.errors import LinkExpired, NotAllowedNow, ResourceNotFound, Stopped, TooManyResources
 from core.resources.models import MAX_LABEL, Health, HealthState, Limits, Resource, Scope, State, Stop, handovers, resources
-from core.resources.rules import NEXT, day_and_month, faded, on_probe, read_limits, read_scope, strikes_of
+from core.resources.rules import NEXT, Days, day_and_month, on_day, on_probe, read_limits, read_scope, regained, standing, strikes_of
 from core.users.models import users
 from core.vault.models import Sealed
 from core.vault.service import store, wipe
@@ -42,7 +42,7 @@ FROM {taken} WHERE id = taken.row"""
 _HEALTH = {
     "health": "text", "fault": "text", "cool_until": "bigint", "back_off": "double precision", "successes": "double precision",
     "failures": "double precision", "counted_at": "bigint", "latency": "double precision", "latency_deviation": "double precision",
-    "delivered": "bigint", "recent": "text", "strikes": "text",
+    "delivered": "bigint", "recent": "text", "strikes": "text", "standing": "text",
 }  # fmt: skip
 _GIVEN = Rows("given", row="bigint", calls="int", unused_today="bigint", unused_this_month="bigint", **_HEALTH)
 _GIVE_BACK = f"""
@@ -129,6 +129,8 @@ class Resources:
         """Changes the state by compare-and-set. Raises Stopped, or NotAllowedNow where there is no such step, or another was faster."""
         if state is State.LISTED and resource.stopped:
             raise Stopped(resource=resource.id, why=resource.stopped)
+        if state is State.LISTED:  # what is gone from its balance is counted from the next look on
+            values |= {"agreed_balance": None, "agreed_at": None, "probe_at": self._now}
         allowed = state in NEXT[resource.state]
         same = {name: getattr(resource, name) for name in ("id", "state", "key_version", "stopped")}
         here = and_(*(resources.c[name] == value for name, value in same.items()))
@@ -171,6 +173,11 @@ class Resources:
             await self.move(resource, State.LISTED)
         return await self.get(resource.id)
 
+    async def agree(self, resource_id: int, balance: int | None) -> None:
+        """What is gone from its balance (micro-dollars) is counted from now on; None: from the next look on."""
+        values = {"agreed_balance": balance, "agreed_at": None if balance is None else self._now}
+        await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(**values))
+
     async def probe_soon(self, resource_id: int) -> None:
         """The worker looks at it next."""
         await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(probe_at=self._now))
@@ -178,8 +185,15 @@ class Resources:
     async def lose(self, resource_id: int) -> None:
         """A picture of it lost a dispute: for a while it is chosen less. Locks it, so call it before the ledger."""
         found = (await self.lock([resource_id]))[resource_id]
-        here = resources.c.id == resource_id
-        await self._connection.execute(update(resources).where(here).values(lost=found.lost + 1, lost_at=self._now))
+        await self._stand(resource_id, on_day(found.health.days, self._now // DAY, lost=1))
+
+    async def regain(self, resource_id: int, lost_at: int) -> None:
+        """What it lost at that moment was wrong. Locks it, as `lose` does."""
+        found = (await self.lock([resource_id]))[resource_id]
+        await self._stand(resource_id, regained(found.health.days, lost_at // DAY))
+
+    async def _stand(self, resource_id: int, days: Days) -> None:
+        await self._connection.execute(update(resources).where(resources.c.id == resource_id).values(standing=json.dumps(days)))
 
     async def lock_listed(self) -> list[Resource]:
         """Every resource that may get work, locked in the order of their ids."""
@@ -258,6 +272,7 @@ def health_values(health: Health) -> dict[str, Any]:
         "delivered": health.delivered,
         "recent": json.dumps([[round(at, 3), int(good)] for at, good in health.recent]),
         "strikes": json.dumps([round(at, 3) for at in health.strikes]),
+        "standing": json.dumps(health.days),
     }
 
 
@@ -278,13 +293,16 @@ def _resource(row: RowMapping, now: int) -> Resource:
         HealthState(row["health"]), row["fault"], row["cool_until"] / SECOND, row["back_off"], row["successes"], row["failures"],
         row["counted_at"] / SECOND, row["latency"], row["latency_deviation"], row["delivered"], recent,
         tuple(json.loads(row["strikes"])) if row["strikes"] != "[]" else (),
+        tuple((day, made, lost) for day, made, lost in json.loads(row["standing"])) if row["standing"] != "[]" else (),
     )  # fmt: skip
     models = None if row["models"] is None else frozenset(json.loads(row["models"]))
+    made, lost = standing(health.days, now // DAY)
     return Resource(
         row["id"], row["owner_id"], row["community_id"], row["provider"], row["label"], State(row["state"]), Scope(row["scope"]),
         row["key_version"], models, limits, health, row["in_flight"],
         limits.day_limit - (row["day_used"] if row["day"] == day else 0),
         limits.month_limit - (row["month_used"] if row["month"] == month else 0),
         row["last_chosen_at"] / SECOND, row["balance"], row["synced_at"] / SECOND if row["synced_at"] else None,
-        Stop(row["stopped"]), faded(row["lost"], (now - row["lost_at"]) / SECOND), strikes_of(health, now / SECOND),
+        Stop(row["stopped"]), lost, made, strikes_of(health, now / SECOND),
+        None if row["agreed_balance"] is None else (row["agreed_balance"], row["agreed_at"]),
     )  # fmt: skip

@@ -9,8 +9,7 @@ in milli-credits,
 where the wait is that for the next slot or start of a resource that is full; a generation may be told to wait for it. Offers that
 cost nearly the same take turns, and a bounded share of the choices is spent on exploring, so that new resources get work, resources
 that failed get their trial, and no miner starves.
-A batch is decided at once: every choice takes its slot, its start and its price out of the batch's own copy of the limits, so that a
-batch cannot overshoot what one resource allows.
+A batch is decided at once: every choice takes its slot, start and price out of the batch's own copy of the limits, so none is overshot.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,7 +84,8 @@ class Offer:
     delivered_total: int
     last_chosen: float  # absolute; 0 = never
     slot_at: float = 0.0  # absolute; when the first of its calls in flight is expected to end; 0 = none, or not known
-    lost: float = 0.0  # disputes lost lately
+    lost: int = 0  # disputes lost lately, …
+    made: int = 0  # … and pictures delivered in the same time
     wary: bool = False  # half of its budget of refused prompts is used
     minute_at: float = 0.0  # absolute; when the oldest start leaves the 60 s window; 0 = none, or not known
 
@@ -313,7 +313,7 @@ def _rank(models: frozenset[str], rooms: Iterable[_Room], seed: int, weights: We
         seconds = mean + weights.deviation * offer.latency_deviation
         time = seconds * weights.second
         # Lost disputes for each picture; like failures they are believed after some pictures, not after one.
-        p_lost = min(1.0, offer.lost / (offer.delivered_total + weights.prior_tries))
+        p_lost = min(1.0, offer.lost / (offer.made + weights.prior_tries))
         cost = price + time + p_fail * (weights.failed_try + time) + p_lost * (weights.lost_picture + time)
         ranking.append(_Candidate(cost, _unit(seed, -offer.id - 1), room, model, price, seen, p_fail, seconds))
     ranking.sort(key=lambda each: (each.cost, each.tie, each.room.offer.id))

@@ -28,6 +28,7 @@ users = Table(
     Column("name", String(MAX_NAME), nullable=False),
     Column("locale", String(8), nullable=False),
     Column("roles", Integer, nullable=False, server_default="1"),
+    Column("named", Boolean, nullable=False, server_default=false()),  # an admin because the settings name them, and not otherwise
     Column("frozen", Boolean, nullable=False, server_default=false()),
     Column("wants_digest", Boolean, nullable=False, server_default=true()),  # to hear each day what they earned and lost
     Column("merged_into", Id, ForeignKey("users.id")),  # the user that this one was joined into; its history stays its own

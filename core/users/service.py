@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -91,12 +91,31 @@ class Users:
         await self._connection.execute(update(users).where(users.c.id == user_id).values(name=name[:MAX_NAME]))
 
     async def add_role(self, user_id: int, role: Role) -> None:
-        """Adds a role."""
-        await self._connection.execute(update(users).where(users.c.id == user_id).values(roles=users.c.roles.op("|")(int(role))))
+        """Adds a role, for good: that of an admin is not taken by `unname` any more."""
+        values: dict[str, Any] = {"roles": users.c.roles.op("|")(int(role))} | ({"named": False} if role & Role.ADMIN else {})
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(values))
+
+    async def name_admin(self, user_id: int) -> bool:
+        """Makes an admin of whom the settings name; whether they were none."""
+        here = (users.c.id == user_id) & (users.c.roles.op("&")(int(Role.ADMIN)) == 0)
+        made = update(users).where(here).values(roles=users.c.roles.op("|")(int(Role.ADMIN)), named=True)
+        return (await self._connection.execute(made)).rowcount == 1
+
+    async def unname_admins(self, named: Iterable[int]) -> list[int]:
+        """Takes the role from whoever has it by `name_admin` and is not `named` any more; who they are."""
+        here = users.c.named & users.c.id.not_in(list(named))
+        taken = update(users).where(here).values(roles=users.c.roles.op("&")(~int(Role.ADMIN)), named=False).returning(users.c.id)
+        return sorted(await self._connection.scalars(taken))
 
     async def take_role(self, user_id: int, role: Role) -> None:
         """Takes a role away, in every place where the user is known."""
-        await self._connection.execute(update(users).where(users.c.id == user_id).values(roles=users.c.roles.op("&")(~int(role))))
+        values: dict[str, Any] = {"roles": users.c.roles.op("&")(~int(role))} | ({"named": False} if role & Role.ADMIN else {})
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(values))
+
+    async def persons(self, user_ids: Iterable[int]) -> set[int]:
+        """Who these users are now: of those that were joined, whom they were joined into."""
+        query = select(func.coalesce(users.c.merged_into, users.c.id)).where(users.c.id.in_(list(user_ids)))
+        return set(await self._connection.scalars(query))
 
     async def admins(self) -> list[int]:
         """The platform's admins."""

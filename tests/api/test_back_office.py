@@ -12,14 +12,15 @@ from sqlalchemy import update
 from api.office_session import COOKIE, IDLE, LONGEST
 from core.disputes.models import Kind
 from core.disputes.models import State as DisputeState
-from core.ledger.models import wallet
+from core.ledger.models import FEES, Leg, Posting, earnings, wallet
 from core.oversight.record import VIEWS
 from core.unit_of_work import UnitOfWork
 from core.users.models import Identity, Role, User, users
 from core.vault.sign import sign
+from core.words import LOCALES
 from core.worker import Worker
 from tests.api.stage import Served, served_stage
-from tests.stage import work_off
+from tests.stage import breaches, work_off
 
 BOSS, PASSWORD = "boss@example.org", "a long sentence is best"
 CSRF = "starlette_admin_csrftoken"
@@ -188,8 +189,75 @@ async def test_an_act_needs_the_form_and_a_reason_and_counts_once(served: Served
         assert (await act(client, "users", "ban", 10**40, reason="sp\0am")).status_code == 400
 
 
+async def test_payouts_are_decided_in_two_steps_and_large_ones_by_two(served: Served) -> None:
+    second = "petra@example.org"
+    bosses = [await account(served, each, admin=True) for each in (BOSS, second)]
+    served.app.settings.payout_confirm_above = 60
+    miner = served.stage.miner
+    legs = (Leg(FEES, -200_000), Leg(earnings(miner.id), 200_000))
+    await served.app.run(lambda work: work.ledger.post(Posting("earned", "release", legs)))
+
+    async def asked(key: str, amount: int) -> int:
+        return (await served.app.run(lambda work: work.payouts.ask(miner, amount, key, 1_000))).id
+
+    async def state(number: int) -> tuple[str, str]:
+        async with served.app.read() as work:
+            found = await work.payouts.get(number)
+        return found.state, found.reference
+
+    async def offered(client: httpx.AsyncClient, number: int) -> set[str]:
+        page = (await client.get("/admin/payouts/detail", params={"pk": number})).text
+        return {each for each in ("approve", "paid", "refuse") if f'data-sa-name="{each}"' in page}
+
+    async with browser(served) as olga, browser(served) as petra:
+        await sign_in(olga, BOSS)
+        await sign_in(petra, second)
+        large = await asked("large", 61_000)
+        assert await offered(olga, large) == {"approve", "refuse"}
+        assert (await act(olga, "payouts", "paid", large, reason="bank 1")).status_code == 400, "it is not approved"
+        assert (await act(olga, "payouts", "approve", large)).status_code == 400, "no reason"
+        assert (await act(olga, "payouts", "approve", large, reason="known for long")).status_code == 200
+        assert await offered(olga, large) == {"paid", "refuse"}
+        alone = await act(olga, "payouts", "paid", large, reason="bank 1")
+        assert (alone.status_code, "60" in alone.json()["msg"]) == (400, True), "another admin pays it"
+        assert (await act(petra, "payouts", "paid", large, reason="bank 1")).status_code == 200
+        assert (await act(petra, "payouts", "refuse", large, reason="too late")).status_code == 400
+        assert await state(large) == ("paid", "bank 1")
+        assert await offered(olga, large) == set()
+        small = await asked("small", 60_000)
+        for step, reason in (("approve", "fine"), ("paid", "bank 2")):
+            assert (await act(olga, "payouts", step, small, reason=reason)).status_code == 200
+        refused = await asked("refused", 10_000)
+        assert (await act(petra, "payouts", "refuse", refused, reason="no account given")).status_code == 200
+        assert [await state(each) for each in (small, refused)] == [("paid", "bank 2"), ("refused", "no account given")]
+    async with served.app.read() as work:
+        assert (await work.ledger.balances([earnings(miner.id)]))[earnings(miner.id)] == 200_000 - 61_000 - 60_000
+        by = [each.by for each in reversed(await work.acts.newest(subject=f"payout:{large}"))]
+    assert by == [each.id for each in bosses]
+    assert not breaches(await served.stage.audit())
+
+
+async def test_behind_https_the_session_is_sent_over_nothing_else(sqlite_url: str, tmp_path: Path) -> None:
+    for public, secure in (("https://flow.example.org", True), ("http://127.0.0.1:8000", False)):
+        folder = tmp_path / str(secure)
+        async with served_stage(sqlite_url, folder, lend=False, public_url=public) as served, browser(served) as client:
+            if secure:
+                await account(served, BOSS, admin=True)
+            form = await client.get("/admin/login")
+            sent = {each.split("=")[0]: each for each in form.headers.get_list("set-cookie")}
+            token = sent[CSRF].split("=", 1)[1].split(";")[0]  # a browser on http would keep it to itself
+            login = {"username": BOSS, "password": PASSWORD, "csrftoken": token}
+            answer = await client.post("/admin/login", data=login, headers={"Cookie": f"{CSRF}={token}"})
+            assert answer.status_code == 303
+            sent |= {each.split("=")[0]: each for each in answer.headers.get_list("set-cookie")}
+            for name in (COOKIE, CSRF):
+                parts = {each.strip().lower() for each in sent[name].split(";")}
+                assert ("secure" in parts) is secure, name
+            assert {"httponly", "samesite=strict", "path=/admin"} <= {each.strip().lower() for each in sent[COOKIE].split(";")}
+
+
 async def test_a_dispute_is_decided_once(served: Served) -> None:
-    await account(served, BOSS, admin=True)
+    boss = await account(served, BOSS, admin=True)
     await served.app.grant(served.stage.creator.id, 100_000, "grant:1")
     number = (await served.stage.submit("a fox"))[0].id
     async with served.app.read() as work:
@@ -203,9 +271,19 @@ async def test_a_dispute_is_decided_once(served: Served) -> None:
         picture = re.search(r'src="(/pictures/[^"]+)"', page.text)
         assert picture
         assert (await client.get(picture[1])).headers["content-type"] == "image/webp"
+        looked = {"varies": 40.0, "fits": None, "width": 48, "height": 32, "ratio": "1:1", "problem": "<b>odd</b>"}
+        await served.app.run(lambda work: work.disputes.inspected(dispute.id, looked))
+        for locale in LOCALES:
+            await served.app.run(lambda work, to=locale: work.users.set_locale(boss.id, to))  # type: ignore[misc]  # a default
+            text = (await client.get("/admin/disputes/detail", params={"pk": dispute.id})).text
+            assert [mark in text for mark in ("✓", "✗", "?</strong>", "48x32", "#1", "0:00:0")] == [True] * 6
+            assert "&lt;b&gt;odd&lt;/b&gt;" in text, "what others wrote is no markup"
+            assert "back_office." not in text, "every word is there"
         assert (await act(client, "disputes", "part", dispute.id, reason="half", amount="1000")).status_code == 400
         assert (await act(client, "disputes", "part", dispute.id, reason="half", amount="1")).status_code == 200
         assert (await act(client, "disputes", "refund", dispute.id, reason="all")).status_code == 400
+        assert (await act(client, "disputes", "take_back", dispute.id, reason="as asked")).status_code == 400, "it was their own verdict"
+        assert 'data-sa-name="take_back"' in (await client.get("/admin/disputes/detail", params={"pk": dispute.id})).text
 
 
 async def test_a_verdict_above_the_setting_waits_for_a_second_admin(served: Served) -> None:

@@ -31,6 +31,12 @@ async def test_from_the_picture_to_the_verdict(served: Served) -> None:
         assert (await creator.get(f"/disputes/{dispute}")).json()["reason"] == "half of it"
         assert [each["id"] for each in (await creator.get("/disputes")).json()["data"]] == [dispute]
         assert (await olga.get(f"/disputes/{dispute}")).status_code == 404, "it is not the admin's own"
+        undo = {"verdict": "take_back", "reason": "it was as asked"}
+        assert (await olga.post(path, json=undo)).json()["type"] == "urn:aetherflow:own_verdict"
+        async with served.client(await served.stage.admin("petra")) as petra:
+            taken = await petra.post(path, json=undo)
+            assert (taken.json()["state"], taken.json()["amount"]) == ("taken_back", "2")
+            assert (await petra.post(path, json=undo)).json()["type"] == "urn:aetherflow:not_taken_back"
 
 
 async def test_an_admin_takes_a_dispute_and_reverses_a_rejection(served: Served) -> None:

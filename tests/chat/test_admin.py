@@ -130,6 +130,7 @@ async def test_maintenance_is_a_sentence_for_everybody(desk: Desk) -> None:
 
 async def test_every_alarm_has_its_words(desk: Desk) -> None:
     lent, alerts = await desk.stage.lend(KEY, desk.user), ("rail", "provider", "audit")
+    await Worker(desk.stage.app, 1).probe()  # from here on what is gone counts
     async with desk.stage.app.begin() as work:
         for kind in alerts:
             await work.alerts.say(kind, kind, rail="stripe", provider="openai", failed=9, tries=10, lent=2, able=0, checks=["sum"])

@@ -124,6 +124,7 @@ ACTIONS: dict[str, Rule] = {
     "maintenance": ADMINS,
     "maintained on": Rule(owner="admins_only", admin="reason_needed"),
     "verdict {dispute} refund": ADMINS,
+    "verdict {dispute} take_back": ADMINS,
     "decide {dispute} refund": Rule(owner="admins_only", admin="reason_needed"),
     "show_dispute {dispute}": ADMINS,
     "take {dispute}": ADMINS,

@@ -157,6 +157,18 @@ async def test_two_admins_take_propose_confirm_and_reverse(desk: Desk) -> None:
     assert (await desk.stage.generation(number)).state is State.REFUNDED
     await refused(desk, who="cy", action=confirm)
     await refused(desk, who="cy", action="decide 1 refund again", answers={"reason": "once more"})
+    assert actions(await shown(desk, "cy", action="show_dispute 1")) == ["verdict 1 take_back", "disputes 1"]
+    await refused(desk, who="cy", action="decide 1 take_back", answers={"reason": "as asked"})
+    await desk.press("verdict 1 take_back", "bo")
+    assert "4.5" in sentence(await desk.says("bo", text="as asked"))
+    assert (await desk.stage.generation(number)).state is State.REFUNDED
+    await make_admin(desk, "di")
+    confirm = next(each for each in actions(await shown(desk, "di", action="show_dispute 1")) if each.startswith("confirm_verdict"))
+    assert "4.5" in sentence(await desk.press(confirm, "di"))
+    assert (await desk.stage.generation(number)).state is State.DELIVERED
+    told = [desk.chat.words.say(reply.text, desk.locale) for kind, reply in await drain(desk) if kind == "verdict" and reply.text]
+    assert [("4.5" in each, "as asked" in each) for each in told] == [(True, True)] * 2, "both sides"
+    await refused(desk, who="bo", action="decide 1 take_back", answers={"reason": "once more"})
     assert actions(await shown(desk, "cy", action="show_dispute 1")) == ["disputes 1"]
 
 

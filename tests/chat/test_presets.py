@@ -145,6 +145,24 @@ async def test_what_cannot_be_published(desk: Desk, changes: dict[str, str]) -> 
     await refused(desk, action="publish_preset", answers=ANSWERS | changes)
 
 
+async def test_each_answer_is_looked_at_when_it_is_given(desk: Desk) -> None:
+    """What is wrong is said at once, and the same is asked for again; what follows it is not asked for in vain."""
+    assert "1/5" in sentence(await desk.press("publish"))
+    wrong = {1: ("x", "logo-mark"), 3: ("no field", "{two"), 4: ("--image x",), 5: ("a",)}
+    right = ("neon-shoe", "Neon shoe", "a neon {subject}", "--ar 16:9", "neon")
+    for place, answer in enumerate(right, 1):
+        for text in wrong.get(place, ()):
+            again = sentence(await desk.says(text=text))
+            assert f"{place}/5" in again
+            assert again.index(f"{place}/5") > 5, "after what is wrong with it"
+        last = sentence(await desk.says(text=answer))
+        assert f"{place + 1}/5" in last or place == 5
+    assert "neon-shoe" in last
+    async with desk.stage.app.read() as work:
+        made = await work.presets.find("neon-shoe")
+    assert (made.title, made.template, made.options, made.tags) == ("Neon shoe", "a neon {subject}", {"ar": "16:9"}, ("neon",))
+
+
 async def test_presets_are_completed(desk: Desk) -> None:
     event = desk.event(command="imagine", options={"prompt": "x"})
     found = await desk.chat.complete(event, "preset", "sticker")

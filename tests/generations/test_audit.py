@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from core.disputes.rules import compensation, turn_around
 from core.generations.audit import CHECKS
 from core.ledger.models import Hold, wallet
 from core.providers.base import Delivered, ImageRequest, Outcome, Picture, Rejected
@@ -18,7 +19,8 @@ from tests.stage import Stage, breaches, ended, staged
 OPEN = "every waiting or running generation has its open hold"
 NOT_RELEASED = "nothing of a disputed or refunded generation was released"
 PAID_BACK = "every refunded generation was paid back whole, and no other"
-VERDICTS = "every part refund and every goodwill is what its verdict says"
+VERDICTS = "every verdict gave what it says, and no two of one dispute"
+TAKEN_BACK = "whatever was taken back is its verdict turned around, once, and nothing else was"
 PAYOUTS = "every payout has its hold, and left or came back as it says"
 CAPTURED = "every delivered generation was captured once, at its price"
 GIVEN_BACK = "every failed or cancelled generation was given back whole"
@@ -173,10 +175,24 @@ async def test_a_payout_without_its_hold_is_named(stage: Stage, state: str) -> N
     assert await broken(stage, PAYOUT.format(state=state)) == {PAYOUTS}
 
 
-@pytest.mark.parametrize("state", ["partly", "compensated"])
+@pytest.mark.parametrize("state", ["partly", "compensated", "refunded", "taken_back"])
 async def test_a_verdict_that_moved_nothing_is_named(stage: Stage, state: str) -> None:
-    assert await broken(stage, DISPUTE.format(state=state)) == {VERDICTS}
+    assert await broken(stage, DISPUTE.format(state=state)) == {VERDICTS} | ({TAKEN_BACK} if state == "taken_back" else set())
+
+
+async def test_what_was_taken_back_otherwise_than_given_is_named(stage: Stage) -> None:
+    """The dispute says nothing of it; one leg went to another account; nothing was given."""
+    given = compensation(1, stage.creator.id, 1_000)
+    async with stage.app.begin() as work:
+        await work.connection.execute(text(DISPUTE.format(state="compensated")))
+        for posting in (given, turn_around(given.key, given.legs, {})):
+            await work.ledger.post(posting)
+    assert set(breaches(await stage.audit())) == {TAKEN_BACK}
+    assert not await broken(stage, "UPDATE disputes SET state = 'taken_back'")
+    other = "UPDATE legs SET account = 'platform:fees' WHERE account = 'platform:insurance' AND amount > 0"
+    assert TAKEN_BACK in await broken(stage, other)
+    assert {TAKEN_BACK, VERDICTS} <= await broken(stage, "UPDATE entries SET key = 'x' WHERE kind = 'goodwill'")
 
 
 def test_every_check_has_its_case() -> None:
-    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED, VERDICTS, PAYOUTS}) >= CHECKS.keys()
+    assert set().union(*(named for _, named in CASES), {LIMITS, NOT_RELEASED, VERDICTS, TAKEN_BACK, PAYOUTS}) >= CHECKS.keys()

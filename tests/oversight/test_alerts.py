@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from core.acts.errors import ReasonNeeded
 from core.db import HOUR
@@ -16,6 +17,7 @@ from core.generations.models import State
 from core.mailbox.models import outbox
 from core.oversight.alert import AGAIN, EVERY
 from core.oversight.errors import StandsSo
+from core.oversight.models import rounds
 from core.payments.models import TopUp
 from core.payments.rails.base import RailAway
 from core.providers.base import FailedFree, Fault, Probe
@@ -24,7 +26,7 @@ from core.resources.models import State as ResourceState
 from core.resources.models import Stop
 from core.unit_of_work import UnitOfWork
 from core.vault.secret import Secret
-from core.worker import Worker
+from core.worker import AUDIT_LEASE, Worker
 from tests.stage import Stage, breaches, ended, staged, work_off
 
 KEY, OTHER, THIRD = "sk-st-0123456789abcdef", "sk-st-fedcba9876543210", "sk-st-00112233445566"
@@ -186,10 +188,36 @@ async def test_a_rail_that_fails_and_comes_back(stage: Stage) -> None:
     assert await said(stage) == ["rail", "rail.over"]
 
 
+async def test_failures_of_a_rail_count_in_whatever_process(stage: Stage) -> None:
+    """A worker sees some, another the next, and one that was started anew forgets none; an answer to anybody ends it."""
+    await stage.admin("root")
+    await stage.app.top_up(TopUp("t", stage.creator.id, "small", "stripe"))
+
+    async def asks(times: int) -> None:
+        """A new process that asks so often."""
+        desk = Desk(stage.app, stage.app.rails)
+        for _ in range(times):
+            async with stage.app.begin() as work:
+                await work.connection.exec_driver_sql("UPDATE payments SET due_at = 0")
+            await desk.work()
+
+    away = RailAway(rail="stripe", problem="503")
+    stage.rail.trouble.extend([away] * (AWAY - 1))
+    await asks(AWAY)  # the last one is answered
+    stage.rail.trouble.extend([away] * AWAY)
+    await asks(AWAY - 1)
+    assert await said(stage) == []
+    await asks(1)
+    assert await said(stage) == ["rail"]
+    await asks(1)
+    assert await said(stage) == ["rail", "rail.over"]
+
+
 @pytest.mark.parametrize(("balance", "leaks"), [(10 * DOLLAR - 30_000, False), (9 * DOLLAR, True), (20 * DOLLAR, False), (None, False)])
 async def test_a_balance_that_falls_without_us(stage: Stage, balance: int | None, leaks: bool) -> None:
     await stage.admin("root")
     lent = await stage.lend(KEY)
+    await sync(stage)
     await stage.submit("a")
     await work_off(Worker(stage.app, 1))
     stage.provider.probes[KEY] = Probe(balance=balance)
@@ -224,6 +252,7 @@ async def test_a_leak_is_of_one_key_and_no_way_around_an_admin(stage: Stage) -> 
     await sync(stage)
     assert await said(stage) == [], "another key has another balance"
     await stage.app.run(lambda work: _change(work, lent.id))
+    await sync(stage)
     async with stage.app.read() as work:
         old = await work.resources.get(lent.id)
     await stage.app.run(lambda work: work.controls.stop(admin, lent.id, "looks odd"))
@@ -242,9 +271,45 @@ async def test_a_leak_is_of_one_key_and_no_way_around_an_admin(stage: Stage) -> 
     assert await said(stage) == ["leak", "leak.over"]
 
 
+@pytest.mark.parametrize(("stolen", "leaks"), [(0, False), (DOLLAR // 5, True)], ids=["our use alone", "a little each time"])
+async def test_little_that_is_gone_at_each_sync_adds_up(stage: Stage, stolen: int, leaks: bool) -> None:
+    await stage.admin("root")
+    lent, left = await stage.lend(KEY), 10 * DOLLAR
+    await sync(stage)
+    for turn in range(4):
+        await stage.submit(f"k{turn}")
+        await work_off(Worker(stage.app, 1))
+        left -= 30_000 + stolen
+        stage.provider.probes[KEY] = Probe(balance=left)
+        await sync(stage)
+        assert bool(await said(stage)) is (leaks and turn > 1), turn
+    async with stage.app.read() as work:
+        assert (await work.resources.get(lent.id)).stopped == (Stop.LEAK if leaks else Stop.NO)
+
+
+async def test_what_is_spent_before_it_is_listed_or_while_an_admin_looks_is_no_leak(stage: Stage) -> None:
+    admin, lent = await stage.admin("root"), await stage.lend(KEY)
+    await stage.app.hand_over(lent, Secret(OTHER))
+    stage.provider.probes[OTHER] = Probe(balance=9 * DOLLAR)
+    await sync(stage)
+    stage.provider.probes[OTHER] = Probe(balance=4 * DOLLAR)
+    await sync(stage)  # it is ready, and nobody looks
+    await stage.app.run(lambda work: _change(work, lent.id))
+    await sync(stage)
+    assert await said(stage) == []
+    stage.provider.probes[OTHER] = Probe(balance=3 * DOLLAR)
+    await sync(stage)
+    assert await said(stage) == ["leak"]
+    stage.provider.probes[OTHER] = Probe(balance=2 * DOLLAR)
+    await stage.app.run(lambda work: work.controls.free(admin, lent.id, "spent by hand"))
+    await sync(stage)
+    assert await said(stage) == ["leak", "leak.over"]
+
+
 async def test_what_still_runs_may_have_cost_already(stage: Stage) -> None:
     await stage.admin("root")
     lent, worker = await stage.lend(KEY), Worker(stage.app, 1)
+    await sync(stage)
     stage.provider.gate, stage.provider.costs = asyncio.Event(), {"core": DOLLAR}
     await stage.submit("a")
     await worker.claim()
@@ -270,3 +335,34 @@ async def test_a_breach_is_told(database_url: str, tmp_path: Path) -> None:
                 await work.alerts.is_turn("audit", 0)
             await worker.sweep()
         assert await said(stage) == ["audit", "audit.over"]
+
+
+async def test_an_audit_that_was_not_finished_is_run_again(database_url: str, tmp_path: Path) -> None:
+    async with staged(database_url, tmp_path, audit_hours=24) as stage:
+        await stage.admin("root")
+        worker = Worker(stage.app, 1)
+
+        async def pass_by(hours: int) -> None:
+            async with stage.app.begin() as work:
+                await work.connection.exec_driver_sql(f"UPDATE rounds SET due_at = due_at - {hours * HOUR} WHERE name = 'audit'")
+
+        async def rename(old: str, new: str) -> None:
+            async with stage.app.begin() as work:
+                await work.connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+        await worker.sweep()
+        async with stage.app.begin() as work:
+            await work.connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE address LIKE 'user:%:wallet'")
+        await pass_by(24)
+        await rename("sealed_secrets", "away")  # what the audit alone reads
+        with pytest.raises(DBAPIError):
+            await worker.sweep()
+        await rename("away", "sealed_secrets")
+        await worker.sweep()
+        assert await said(stage) == [], "it is leased"
+        await pass_by(AUDIT_LEASE // HOUR)
+        await worker.sweep()
+        assert await said(stage) == ["audit"]
+        async with stage.app.read() as work:
+            left = await work.connection.scalar(select(rounds.c.due_at).where(rounds.c.name == "audit"))
+        assert int(left or 0) > stage.app.now() + 23 * HOUR

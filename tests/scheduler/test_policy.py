@@ -157,10 +157,11 @@ def test_the_cheapest_of_the_models_that_serve_is_taken() -> None:
 
 
 def test_lost_disputes_lower_the_standing() -> None:
-    steady, disputed = an_offer(1, last_chosen=NOW), an_offer(2, lost=20.0)
+    steady, disputed = an_offer(1, last_chosen=NOW), an_offer(2, lost=20, made=100)
     assert the_choice(a_job(), steady, disputed).offer == 1, "though the other waited longer"
-    assert the_choice(a_job(), steady, replace(disputed, lost=0.0)).offer == 2
-    assert the_choice(a_job(), steady, replace(disputed, delivered_total=100_000)).offer == 2, "few of many are forgiven"
+    assert the_choice(a_job(), steady, replace(disputed, lost=0)).offer == 2
+    assert the_choice(a_job(), steady, replace(disputed, made=100_000)).offer == 2, "few of many are forgiven"
+    assert the_choice(a_job(), steady, replace(disputed, delivered_total=100_000)).offer == 1, "a long past forgives nothing"
     assert the_choice(a_job(), replace(steady, free_slots=0, minute_left=0), disputed).offer == 2, "it may still serve"
 
 

@@ -99,7 +99,8 @@ async def on_verdict(context: Context) -> Reply:
 async def on_decide(context: Context) -> Reply:
     """The verdict, or the first half of one that needs a second admin.
 
-    Raises AlreadyDecided, OwnDispute, DisputeTaken, SecondAdmin, NotReversible, ReasonNeeded, BadAmount.
+    Raises AlreadyDecided, OwnDispute, DisputeTaken, SecondAdmin, NotReversible, NotTakenBack, OwnVerdict, RefundSpent, ReasonNeeded,
+    BadAmount.
     """
     answers, alone = context.event.answers, context.app.settings.verdict_confirm_above * CREDIT
     try:

@@ -9,7 +9,7 @@ from bots.chat.wishes import ordered
 from core.generations.models import Order, Wish
 from core.mailbox.models import Notice
 from core.presets.models import MAX_FIELDS, MAX_NAME, MAX_TEMPLATE, MAX_TITLE, MAX_VALUE, Draft, Preset
-from core.presets.rules import PREFIX, fields_of, filled
+from core.presets.rules import PARTS, PREFIX, fields_of, filled
 from core.words import Amount, Text
 
 PAGE = 6
@@ -74,14 +74,17 @@ async def on_publish(context: Context) -> Reply:
     return _form()
 
 
-@action("publish_preset")
+async def check_answer(context: Context, name: str) -> None:
+    """One answer of the form, as soon as it is given: nobody writes a template for a name that is taken. Raises as `on_published`."""
+    part = PARTS[name](_draft(context))
+    if name == "name":
+        await context.work.presets.may_publish(part, context.user.id, context.app.settings.presets_per_author)
+
+
+@action("publish_preset", check=check_answer)
 async def on_published(context: Context) -> Reply:
-    """Publishes it. Raises BadPreset, PresetNameTaken, TooManyPresets."""
-    answers = context.event.answers
-    options = parse(f"x {answers.get('options', '')}") if answers.get("options", "").strip(" -") else {}
-    options.pop("prompt", None)
-    draft = Draft(answers.get("name", ""), answers.get("title", ""), answers.get("template", ""), options, _tags(answers.get("tags", "")))
-    made = await context.work.presets.publish(draft, context.user.id, context.app.settings.presets_per_author)
+    """Publishes it. Raises BadPreset, BadParameter, PresetNameTaken, TooManyPresets."""
+    made = await context.work.presets.publish(_draft(context), context.user.id, context.app.settings.presets_per_author)
     facts = _facts(context, made)
     show = Button(Text("button.preset"), f"preset {made.name}", style="primary")
     rows = ((show, Button(Text("button.withdraw_preset"), f"unlist {made.name}")),)
@@ -169,6 +172,14 @@ def _facts(context: Context, preset: Preset) -> dict[str, object]:
         "example": f"/imagine --preset {preset.name} {example}", "price": Amount(price), "version": preset.version,
         "percent": context.app.settings.royalty_percent, "options": _options(preset),
     }  # fmt: skip
+
+
+def _draft(context: Context) -> Draft:
+    """What the answers say, as far as they are given."""
+    answers = context.event.answers
+    options = parse(f"x {answers.get('options', '')}") if answers.get("options", "").strip(" -") else {}
+    options.pop("prompt", None)
+    return Draft(answers.get("name", ""), answers.get("title", ""), answers.get("template", ""), options, _tags(answers.get("tags", "")))
 
 
 def _tags(text: str) -> tuple[str, ...]:

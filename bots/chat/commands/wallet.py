@@ -18,7 +18,7 @@ RECEIPTS = 5
 """Payments whose receipts are offered at once."""
 MOVEMENTS = frozenset(
     {"hold", "capture", "release", "expire", "topup", "grant", "refund", "refund_failed", "chargeback", "chargeback_won"}
-    | {"debt", "joined", "verdict", "goodwill", "contribute", "from_pool", "allowance"}
+    | {"debt", "joined", "verdict", "goodwill", "taken_back", "contribute", "from_pool", "allowance"}
 )
 """Kinds of entries that have words of their own."""
 BOOKS = (Button(Text("button.statement"), "statement"), Button(Text("button.receipts"), "receipts"))
