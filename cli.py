@@ -35,6 +35,7 @@ from core.payments.models import CURRENCIES
 from core.payments.rails.opened import open_rails
 from core.payments.rails.stars import StarsRail
 from core.providers.base import Provider
+from core.providers.classifier import classifier_of
 from core.providers.http import make_client
 from core.providers.moderator import Moderator
 from core.providers.openai import OpenAIProvider
@@ -80,8 +81,11 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
     moderator = Moderator(settings.moderation_api_url, Secret(key), client) if key else None
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(stability.close)
+        classifier = classifier_of(settings.moderation_classifier)
+        if classifier is not None:
+            stack.callback(classifier.close)
         rails = await stack.enter_async_context(open_rails(settings, client, App.now))
-        yield await stack.enter_async_context(open_app(settings, providers, rails, moderator))
+        yield await stack.enter_async_context(open_app(settings, providers, rails, moderator, classifier))
 
 
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:

@@ -30,6 +30,7 @@ from core.payments.packages import Packages, load_packages
 from core.payments.rails.base import Rail, RailEvent
 from core.payments.receive import Applied, apply, encode, line_of
 from core.providers.base import Provider
+from core.providers.classifier import Classifier
 from core.providers.moderator import Moderator
 from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
@@ -84,6 +85,7 @@ class App:
         packages: Packages,
         rails: Mapping[str, Rail],
         moderator: Moderator | None = None,
+        classifier: Classifier | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -96,6 +98,7 @@ class App:
         self.moderation = load_moderation(settings.moderation_file)
         self.rails = rails
         self.moderator = moderator
+        self.classifier = classifier
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._settle_rules = SettleRules(
@@ -278,12 +281,16 @@ def keyring(settings: Settings) -> Keyring:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, providers: Mapping[str, Provider], rails: Mapping[str, Rail] | None = None, moderator: Moderator | None = None
+    settings: Settings,
+    providers: Mapping[str, Provider],
+    rails: Mapping[str, Rail] | None = None,
+    moderator: Moderator | None = None,
+    classifier: Classifier | None = None,
 ) -> AsyncIterator[App]:
     """Everything of one process, open; closed at the end of the block. The schema must be at head.
 
-    `providers`, `rails` and `moderator` (None: off) are made by the caller; the worker calls them, the others only ask for the shape of
-    keys and read callbacks.
+    `providers`, `rails`, `moderator` and `classifier` (None: off) are made by the caller; the worker calls them, the others only ask for the
+    shape of keys and read callbacks.
     """
     async with AsyncExitStack() as stack:
         catalog = load_catalog(settings.catalog_file)
@@ -294,7 +301,7 @@ async def open_app(
         vault = await open_vault(database, keyring(settings))
         hints = await stack.enter_async_context(open_hints(settings.redis_url))
         packages = load_packages(settings.packages_file)
-        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator)
+        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator, classifier)
         stack.push_async_callback(app.close)
         await app._make_admins()  # noqa: SLF001  # its own factory
         await app.run(lambda work: work.presets.load_starters())

@@ -126,6 +126,8 @@ def tries_left(settlement: Settlement, tried: int, most: int, now: int, deadline
     """None when the generation goes back into the queue after a failed attempt; else why it has failed for good."""
     if settlement.fault == Fault.FORBIDDEN:
         return "forbidden_prompt"
+    if settlement.fault == Fault.WITHHELD:
+        return "withheld"
     if settlement.kind is OutcomeKind.REJECTED:
         return "moderated"
     if settlement.fault == Fault.BAD_REQUEST:
