@@ -289,8 +289,8 @@ async def open_app(
 ) -> AsyncIterator[App]:
     """Everything of one process, open; closed at the end of the block. The schema must be at head.
 
-    `providers`, `rails`, `moderator` and `classifier` (None: off) are made by the caller; the worker calls them, the others only ask for the
-    shape of keys and read callbacks.
+    `providers`, `rails`, `moderator` and `classifier` (None: off) are made by the caller; the worker calls them, the others only ask for
+    the shape of keys and read callbacks.
     """
     async with AsyncExitStack() as stack:
         catalog = load_catalog(settings.catalog_file)

@@ -127,4 +127,10 @@ def _pattern(phrase: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    """Without case and width, and without what does not show: a mark within a word hides it from nobody.
+
+    >>> _plain("Nu\u200fDe") == "nude"
+    True
+    """
+    shown = "".join(each for each in text if unicodedata.category(each) != "Cf" and not "\ufe00" <= each <= "\ufe0f")
+    return unicodedata.normalize("NFKC", shown).casefold()
