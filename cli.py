@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
@@ -263,7 +264,8 @@ def sandbox(port: Annotated[int, typer.Option(help="Where the chat page is serve
         try:
             folder = Path("var/sandbox")
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # the outside world starts anew too
-            settings = journey.settings_for(world, folder)
+            moderated = {"moderation_key": SecretStr("sk-proj-demo-operator"), "moderation_api_url": f"{world.url}/openai"}
+            settings = journey.settings_for(world, folder).model_copy(update=moderated)
             await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
             await journey.give_everyone(opened, settings)
             console.print(f"Open [bold]{world.url}/[/] in a browser. Ctrl-C ends it.")

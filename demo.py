@@ -23,6 +23,7 @@ from sandbox.world import World
 
 FOLDER = Path("var/demo")
 BO = "200000000000000002"
+DISCORD = (("200000000000000001", "Ada"), (BO, "Bo"))
 KEY = "sk-demo-0123456789abcdef"
 STRIPE_KEY, STRIPE_SECRET = "sk_test_demo", "whsec_demo"
 CLUB = "-1001000000001"
@@ -74,7 +75,8 @@ def _free_port() -> int:
 async def give_everyone(opened: Opened, settings: Settings) -> None:
     """Credits to try things with, once."""
     async with opened(settings) as app:
-        for identity in (Identity("telegram", "1001", "Ada", "1001"), Identity("discord", BO, "Bo", f"dm:{BO}")):
+        first = [Identity("telegram", "1001", "Ada", "1001"), *(Identity("discord", each, name, f"dm:{each}") for each, name in DISCORD)]
+        for identity in first:
             user = await app.run(partial(_resolve, identity=identity))
             await app.grant(user.id, 100_000, f"grant:welcome:{user.id}")
 

@@ -340,6 +340,7 @@ class DiscordState:
             "html": to_html(message.content, self._name_of),
             "rows": [[_key(item) for item in row["components"]] for row in message.components],
             "pictures": [self.file_url(attachment) for attachment in message.attachments],
+            "veiled": [attachment.spoiler for attachment in message.attachments],
             "edited": message.edited is not None,
             "ephemeral": bool(message.flags & EPHEMERAL),
             "thinking": bool(message.flags & LOADING),

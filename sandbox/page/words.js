@@ -32,6 +32,8 @@ const WORDS = {
   onlyYou: ["Only you can see this", "仅你可见"],
   pictureFrom: ["Picture from {0}", "{0} 的图片"],
   enlarge: ["Enlarge", "放大"],
+  spoiler: ["Spoiler", "剧透"],
+  veiled: ["Spoiler: show the picture from {0}", "剧透：显示 {0} 的图片"],
   picture: ["Picture", "图片"],
   code: ["Code", "代码"],
   close: ["Close", "关闭"],
