@@ -95,6 +95,7 @@ class Message:
     pinged: list[str] = field(default_factory=list)
     everyone: bool = False
     nonce: str | None = None
+    used: tuple[str, str] | None = None  # who used which command, where it answers one
 
 
 @dataclass(slots=True)
@@ -344,6 +345,7 @@ class DiscordState:
             "edited": message.edited is not None,
             "ephemeral": bool(message.flags & EPHEMERAL),
             "thinking": bool(message.flags & LOADING),
+            "used": None if message.used is None else [self.user(message.used[0])["global_name"], message.used[1]],
         }
 
     def _name_of(self, some_id: str) -> str:

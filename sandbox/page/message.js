@@ -15,8 +15,10 @@ export function drawn(message, view) {
   item.classList.toggle("mine", id === view.me);
   item.classList.toggle("bot", bot);
   item.classList.toggle("ephemeral", message.ephemeral);
+  if (message.used) item.dataset.used = message.id;
   const face = element("span", { className: "face", textContent: [...name][0], ariaHidden: "true" });
   const body = element("div", { className: "body" });
+  if (message.used) body.append(element("div", { className: "used", textContent: word("used", ...message.used) }));
   body.append(bubble(message, view), ...message.rows.map((keys) => row(keys, view)));
   item.append(face, body);
   return item;

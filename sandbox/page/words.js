@@ -29,6 +29,7 @@ const WORDS = {
   noPicture: ["A picture could not be loaded.", "图片无法加载。"],
   thinking: ["{0} is thinking…", "{0} 正在思考…"],
   edited: ["edited {0}", "已编辑 {0}"],
+  used: ["{0} used /{1}", "{0} 使用了 /{1}"],
   onlyYou: ["Only you can see this", "仅你可见"],
   pictureFrom: ["Picture from {0}", "{0} 的图片"],
   enlarge: ["Enlarge", "放大"],
