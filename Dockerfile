@@ -7,6 +7,10 @@ RUN python -m venv /opt/venv
 # The pinned packages first: this layer is made again only when they change.
 COPY requirements/app.txt requirements/app.txt
 RUN /opt/venv/bin/python -m pip install --require-hashes -r requirements/app.txt
+# EXTRA=classifier: moderation of pictures on the worker's machine, see docs/runbook.md.
+ARG EXTRA=
+COPY requirements/classifier.txt requirements/classifier.txt
+RUN test -z "$EXTRA" || /opt/venv/bin/python -m pip install --require-hashes -r "requirements/$EXTRA.txt"
 COPY . .
 # Editable: the code stays where its data files (migrations, locales, catalog) are found beside it.
 RUN /opt/venv/bin/python bots/chat/locales/compile.py \

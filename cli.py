@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 
@@ -36,6 +37,7 @@ from core.payments.models import CURRENCIES
 from core.payments.rails.opened import open_rails
 from core.payments.rails.stars import StarsRail
 from core.providers.base import Provider
+from core.providers.classifier import classifier_of
 from core.providers.http import make_client
 from core.providers.moderator import Moderator
 from core.providers.openai import OpenAIProvider
@@ -81,8 +83,11 @@ async def opened(settings: Settings) -> AsyncIterator[App]:
     moderator = Moderator(settings.moderation_api_url, Secret(key), client) if key else None
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(stability.close)
+        classifier = classifier_of(settings.moderation_classifier)
+        if classifier is not None:
+            stack.callback(classifier.close)
         rails = await stack.enter_async_context(open_rails(settings, client, App.now))
-        yield await stack.enter_async_context(open_app(settings, providers, rails, moderator))
+        yield await stack.enter_async_context(open_app(settings, providers, rails, moderator, classifier))
 
 
 async def run_roles(settings: Settings, roles: Sequence[str], stop: asyncio.Event) -> None:
@@ -260,7 +265,8 @@ def sandbox(port: Annotated[int, typer.Option(help="Where the chat page is serve
         try:
             folder = Path("var/sandbox")
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # the outside world starts anew too
-            settings = journey.settings_for(world, folder)
+            moderated = {"moderation_key": SecretStr("sk-proj-demo-operator"), "moderation_api_url": f"{world.url}/openai"}
+            settings = journey.settings_for(world, folder).model_copy(update=moderated)
             await asyncio.to_thread(upgrade, settings.sqlalchemy_url)
             await journey.give_everyone(opened, settings)
             console.print(f"Open [bold]{world.url}/[/] in a browser. Ctrl-C ends it.")

@@ -23,6 +23,7 @@ from sandbox.world import World
 
 FOLDER = Path("var/demo")
 BO = "200000000000000002"
+DISCORD = (("200000000000000001", "Ada"), (BO, "Bo"))
 KEY = "sk-demo-0123456789abcdef"
 STRIPE_KEY, STRIPE_SECRET = "sk_test_demo", "whsec_demo"
 CLUB = "-1001000000001"
@@ -74,7 +75,8 @@ def _free_port() -> int:
 async def give_everyone(opened: Opened, settings: Settings) -> None:
     """Credits to try things with, once."""
     async with opened(settings) as app:
-        for identity in (Identity("telegram", "1001", "Ada", "1001"), Identity("discord", BO, "Bo", f"dm:{BO}")):
+        first = [Identity("telegram", "1001", "Ada", "1001"), *(Identity("discord", each, name, f"dm:{each}") for each, name in DISCORD)]
+        for identity in first:
             user = await app.run(partial(_resolve, identity=identity))
             await app.grant(user.id, 100_000, f"grant:welcome:{user.id}")
 
@@ -101,13 +103,17 @@ async def play(run_roles: RunRoles, opened: Opened, upgrade: Callable[[str], Non
         async with opened(settings) as app:
             audit = await app.audit()
             assert audit.clean, audit.findings
-            console.print(f"[green]✓[/] The ledger is proved: {audit.figures['entries']} entries, sum {audit.figures['sum of all legs']}.")
-        console.print("[bold green]Everything worked.[/] To try it by hand in a browser: make sandbox")
+            console.print(
+                f"[green]✓[/] The ledger is proved: {audit.figures['entries']} entries, which sum to {audit.figures['sum of all legs']}."
+            )
+        console.print(f"[bold green]Everything worked.[/] The pictures are in {FOLDER}/. To try it by hand in a browser: make sandbox")
     finally:
         await world.stop()
 
 
 async def _journey(world: World, console: Console) -> None:
+    console.print("Bots, worker and API are real; Telegram, Discord, Stability AI, Stripe and Alipay are played on this machine.")
+    console.print("Mira lends a key, Ada (in Telegram) and Bo (in Discord) make pictures, Olga is an admin.")
     await _lend(world, console)
     chat = world.telegram.private_chat("1001")
     await world.telegram.say("1001", chat, "/start")
@@ -118,7 +124,7 @@ async def _journey(world: World, console: Console) -> None:
     await _keep(world, shown, "telegram.png", console, "Telegram: Ada typed /imagine and got her picture")
     await world.telegram.say("1001", chat, "/balance")
     balance = await world.telegram.wait_for("1001", chat, lambda m: "Wallet" in m["html"], SECONDS)
-    console.print(f"  {_plain(balance)}")
+    console.print(_lines(balance, "Wallet"))
     channel = next(each["id"] for each in world.discord.chats(BO) if each["kind"] == "channel")
     await world.discord.until(
         lambda: bool(world.discord.gateway.shards) and any(each["name"] == "imagine" for each in world.discord.commands())
@@ -130,7 +136,7 @@ async def _journey(world: World, console: Console) -> None:
     mira = world.telegram.private_chat("1004")
     await world.telegram.say("1004", mira, "/earnings")
     earned = await world.telegram.wait_for("1004", mira, lambda m: "Pending" in m["html"] and "Delivered: 2" in m["html"], SECONDS)
-    console.print(f"[green]✓[/] Telegram: Mira earned.\n  {_plain(earned)}")
+    console.print(f"[green]✓[/] Telegram: Mira earned 85 % of what both pictures cost.\n{_lines(earned, 'Pending')}")
     await _share_a_pool(world, console, channel)
     await _earn_by_a_preset(world, console, chat, channel)
     await _dispute(world, console)
@@ -156,7 +162,9 @@ async def _share_a_pool(world: World, console: Console, channel: str) -> None:
     await world.discord.wait_for(BO, channel, _newer(seen, lambda m: bool(m["pictures"])), SECONDS)
     await hands.say("1001", CLUB, "/pool")
     left = await hands.wait_for("1001", CLUB, _says("Today: 4.05 Credits (members: 1)"), SECONDS)
-    console.print(f"[green]✓[/] Discord: the pool paid for Bo's picture; its group in Telegram sees it.\n  {_plain(left)}")
+    console.print(
+        f"[green]✓[/] Discord: the pool paid for Bo's picture; its group in Telegram sees it.\n{_lines(left, 'Pool of', 'Today')}"
+    )
 
 
 async def _earn_by_a_preset(world: World, console: Console, chat: str, channel: str) -> None:
@@ -174,7 +182,7 @@ async def _earn_by_a_preset(world: World, console: Console, chat: str, channel: 
     await hands.say("1001", chat, "/earnings")
     earned = await hands.wait_for("1001", chat, _says("Pending"), SECONDS)
     assert "0.202" in earned["html"], earned["html"]
-    console.print(f"[green]✓[/] Ada's preset was used by Bo, and she earned a royalty.\n  {_plain(earned)}")
+    console.print(f"[green]✓[/] Both: Bo used a preset that Ada had published; she earned a royalty of 5 %.\n{_lines(earned, 'Pending')}")
 
 
 async def _ban(world: World, console: Console) -> None:
@@ -185,7 +193,7 @@ async def _ban(world: World, console: Console) -> None:
     await olga.fills({"reason": "Sells stolen keys."}, "banned")
     await nour.reads("Sells stolen keys")
     await nour.says("/imagine a cat", "frozen")
-    console.print("[green]✓[/] Telegram: Olga banned somebody by a command; they were told why, and order nothing more.")
+    console.print("[green]✓[/] Telegram: Olga banned somebody by a command; they were told why, and can order nothing more.")
 
 
 async def _dispute(world: World, console: Console) -> None:
@@ -196,7 +204,7 @@ async def _dispute(world: World, console: Console) -> None:
     await ada.presses("dispute", "is open")
     await olga.says("/disputes", "Open disputes: 1")
     await olga.presses("verdict")
-    await olga.fills({"reason": "The fox is not red."}, "is decided")
+    await olga.fills({"reason": "The ground has no snow."}, "is decided")
     told = await ada.reads("was refunded")
     console.print(f"[green]✓[/] Telegram: Ada disputed her picture, and Olga, an admin, refunded it.\n  {_plain(told)}")
 
@@ -213,7 +221,9 @@ async def _refund_by_rule(world: World, console: Console) -> None:
     await ada.presses("dispute")
     told = await ada.reads("shows nothing")
     seconds = time.monotonic() - pressed
-    console.print(f"[green]✓[/] Telegram: Ada reported an empty picture, and was refunded by rule {seconds:.1f} s later.\n  {_plain(told)}")
+    console.print(
+        f"[green]✓[/] Telegram: Ada reported an empty picture, and was refunded by a rule {seconds:.1f} s later.\n  {_plain(told)}"
+    )
 
 
 async def _buy_by_stars(world: World, console: Console, chat: str) -> None:
@@ -242,7 +252,7 @@ async def _buy_by_links(world: World, console: Console) -> None:
         await hands.wait_for(BO, chat, _changed(asked["id"]), SECONDS)
         arrived = await hands.wait_for(BO, chat, _newer(seen, _says("have arrived")), SECONDS)
         await (world.stripe.settled(SECONDS) if rail == "stripe" else world.alipay.courier.settled(SECONDS))  # the callback was taken
-        console.print(f"[green]✓[/] Discord: Bo paid on {rail.capitalize()}'s page; its callback came, the message changed by itself.")
+        console.print(f"[green]✓[/] Discord: Bo bought Credits on {rail.capitalize()}'s page; the message in the chat changed by itself.")
         console.print(f"  {_plain(arrived)}")
 
 
@@ -304,6 +314,11 @@ def _plain(message: Message) -> str:
     return text
 
 
+def _lines(message: Message, *begin: str) -> str:
+    """The lines of a message that begin so, indented."""
+    return "\n".join(f"  {line.strip()}" for line in _plain(message).splitlines() if line.strip().startswith(begin))
+
+
 async def _keep(world: World, message: Message, name: str, console: Console, words: str) -> None:
     url = message["pictures"][0]
     async with aiohttp.ClientSession() as session, session.get(url if "://" in url else f"{world.url}{url}") as answer:
@@ -311,4 +326,4 @@ async def _keep(world: World, message: Message, name: str, console: Console, wor
         assert answer.status == 200, answer.status
     file = FOLDER / name
     await asyncio.to_thread(file.write_bytes, data)
-    console.print(f"[green]✓[/] {words}: {file} ({len(data):,} bytes)")
+    console.print(f"[green]✓[/] {words}: {file}")

@@ -103,6 +103,8 @@ def lock(arguments: list[str]) -> None:
     app, everything = "requirements/app.txt", "requirements/dev.txt"
     call("-m", "uv", "pip", "compile", "pyproject.toml", *LOCK, "-o", app, *arguments)
     call("-m", "uv", "pip", "compile", "pyproject.toml", *LOCK, "--group=dev", "-c", app, "-o", everything, *arguments)
+    extra = "requirements/classifier.txt"
+    call("-m", "uv", "pip", "compile", "pyproject.toml", *LOCK, "--extra=classifier", "-c", app, "-o", extra, *arguments)
 
 
 def clean(_arguments: list[str]) -> None:

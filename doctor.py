@@ -33,6 +33,7 @@ from core.moderation import load_moderation
 from core.payments.models import CURRENCIES
 from core.payments.packages import load_packages
 from core.payments.rails.opened import alipay_rail
+from core.providers.classifier import classifier_of
 from core.providers.http import Client, make_client
 from core.vault.errors import VaultAway
 from core.vault.service import open_vault
@@ -88,6 +89,8 @@ async def _looked(name: str, check: Callable[[Settings], Awaitable[Finding]], se
 async def _settings(settings: Settings) -> Finding:
     catalog, packages = load_catalog(settings.catalog_file), load_packages(settings.packages_file)
     load_moderation(settings.moderation_file)
+    if (classifier := classifier_of(settings.moderation_classifier)) is not None:
+        classifier.close()
     await asyncio.to_thread(signing_keys, settings)
     admins = len(settings.admin_identities)
     public = urlsplit(settings.public_url)

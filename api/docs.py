@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -26,7 +27,8 @@ h3{margin:0;font-size:1.05rem}h4{margin:.9rem 0 .2rem;font-size:.9rem;color:var(
 code,pre{font:14px/1.45 ui-monospace,monospace;background:var(--code);border-radius:.3rem}
 code{padding:.05rem .25rem}pre{padding:.7rem;overflow-x:auto}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
+td,th{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line);overflow-wrap:normal}
+td:last-child{min-width:9rem}
 th{color:var(--dim);font-weight:600}.dim{color:var(--dim)}
 @media(prefers-color-scheme:dark){:root{--line:#2d3755;--dim:#9aa6c6;--code:#1b2440;--accent:#8fa8ff}body{background:#0f1424;color:#e8ecf8}}"""
 
@@ -77,11 +79,11 @@ class _Page:
             "<meta name=viewport content='width=device-width,initial-scale=1'>",
             f"<title>{title}</title><link rel=stylesheet href=/static/docs.css><h1>{title}</h1>",
             f"<p>{self._say('intro').replace('{link}', link)}</p>",
-            *(f"<p>{_text(part)}</p>" for part in self._document["info"].get("description", "").split("\n\n")),
+            *(f"<p>{_prose(part)}</p>" for part in self._document["info"].get("description", "").split("\n\n")),
             f"<nav><h2>{self._say('contents')}</h2><ul>{contents}</ul></nav><main>",
         ]
         for name in names:
-            parts.append(f'<section id="{_anchor(name)}"><h2>{_text(name)}</h2><p class=dim>{_text(known.get(name, ""))}</p>')
+            parts.append(f'<section id="{_anchor(name)}"><h2>{_text(name)}</h2><p class=dim>{_prose(known.get(name, ""))}</p>')
             parts += [*sections[name], "</section>"]
         return "".join([*parts, "</main></html>"])
 
@@ -92,14 +94,14 @@ class _Page:
         token = self._say("token").replace("{scopes}", _text(scopes)) if schemes else self._say("no_token")
         parts = [
             f"<article><h3><span class=method>{method.upper()}</span> <code>{_text(path)}</code></h3>",
-            f"<p><b>{_text(operation.get('summary', ''))}.</b> {_text(operation.get('description', ''))}</p><p class=dim>{token}</p>",
+            f"<p><b>{_text(operation.get('summary', ''))}.</b> {_prose(operation.get('description', ''))}</p><p class=dim>{token}</p>",
             self._table("parameters", [(each["name"], each["in"], each) for each in operation.get("parameters", [])]),
         ]
         for media in operation.get("requestBody", {}).get("content", {}).values():
             schema = self._resolved(media["schema"])
             fields = [(name, "body", self._field(schema, name, field)) for name, field in schema.get("properties", {}).items()]
             parts += [self._table("body", fields), *self._example(schema)]
-        rows = [f"<tr><td>{status}<td>{_text(each.get('description', ''))}" for status, each in operation["responses"].items()]
+        rows = [f"<tr><td>{status}<td>{_prose(each.get('description', ''))}" for status, each in operation["responses"].items()]
         parts.append(f"<h4>{self._say('answers')}</h4><div class=wide><table>{''.join(rows)}</table></div></article>")
         return "".join(parts)
 
@@ -109,7 +111,7 @@ class _Page:
             schema = self._resolved(item.get("schema", item))
             needed = f" <b>{self._say('needed')}</b>" if item.get("required") is True else ""
             about = item.get("description") or schema.get("description", "")
-            rows.append(f"<tr><td><code>{_text(field)}</code>{needed}<td>{where}<td>{_text(self._kind(schema))}<td>{_text(about)}")
+            rows.append(f"<tr><td><code>{_text(field)}</code>{needed}<td>{where}<td>{_text(self._kind(schema))}<td>{_prose(about)}")
         if not rows:
             return ""
         head = "".join(f"<th>{self._say(word)}" for word in ("name", "where", "kind", "meaning"))
@@ -145,6 +147,11 @@ class _Page:
 
 def _text(text: str) -> str:
     return html.escape(text)
+
+
+def _prose(text: str) -> str:
+    """What stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
 def _anchor(name: str) -> str:

@@ -257,7 +257,7 @@ def _nothing(request: Request, numbers: Sequence[int], ended: Sequence[Generatio
     listed = ", ".join(map(str, numbers))
     if len(ended) < len(numbers):
         status, code = 504, "too_slow"
-    elif any(each.reason in ("moderated", "forbidden_prompt") for each in ended):
+    elif any(each.reason in ("moderated", "forbidden_prompt", "withheld") for each in ended):
         status, code = 400, "moderated"
     elif all(each.state is State.CANCELLED for each in ended):
         status, code = 409, "cancelled"

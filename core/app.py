@@ -38,6 +38,7 @@ from core.presets.errors import BadPreset, PresetNotFound
 from core.presets.models import Preset
 from core.presets.rules import shrunk
 from core.providers.base import Provider
+from core.providers.classifier import Classifier
 from core.providers.moderator import Moderator
 from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
@@ -91,6 +92,7 @@ class App:
         packages: Packages,
         rails: Mapping[str, Rail],
         moderator: Moderator | None = None,
+        classifier: Classifier | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -107,6 +109,7 @@ class App:
             "minutes": settings.generation_minutes, "queued_per_user": settings.queued_per_user,
             "strikes_per_user": settings.strikes_per_user,
         }  # fmt: skip
+        self.classifier = classifier
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._small: Coalescer[Callable[[UnitOfWork], Awaitable[Any]], Any] = Coalescer(self._run_all, MAX_BATCH)
@@ -326,12 +329,16 @@ class App:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, providers: Mapping[str, Provider], rails: Mapping[str, Rail] | None = None, moderator: Moderator | None = None
+    settings: Settings,
+    providers: Mapping[str, Provider],
+    rails: Mapping[str, Rail] | None = None,
+    moderator: Moderator | None = None,
+    classifier: Classifier | None = None,
 ) -> AsyncIterator[App]:
     """Everything of one process, open; closed at the end of the block. The schema must be at head.
 
-    `providers`, `rails` and `moderator` (None: off) are made by the caller; the worker calls them, the others only ask for the shape of
-    keys and read callbacks.
+    `providers`, `rails`, `moderator` and `classifier` (None: off) are made by the caller; the worker calls them, the others only ask for
+    the shape of keys and read callbacks.
     """
     async with AsyncExitStack() as stack:
         catalog = load_catalog(settings.catalog_file)
@@ -342,7 +349,7 @@ async def open_app(
         vault = await open_vault(database, await stack.enter_async_context(open_keys(settings)))
         hints = await stack.enter_async_context(open_hints(settings.redis_url))
         packages = load_packages(settings.packages_file)
-        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator)
+        app = App(settings, database, hints, blobs, vault, catalog, providers, packages, rails or {}, moderator, classifier)
         stack.push_async_callback(app.close)
         await app._make_admins()  # noqa: SLF001  # its own factory
         await app.run(lambda work: work.presets.load_starters())

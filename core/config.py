@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     moderation_key: SecretStr = SecretStr("")
     moderation_api_url: str = "https://api.openai.com"
     moderation_outage: Literal["go_on", "wait"] = "go_on"
+    moderation_seconds: float = Field(10.0, gt=0, le=300)
+    moderation_classifier: Literal["off", "on"] = "off"
     strikes_per_user: int = Field(10, ge=1, le=1000)
     support_contact: str = Field("", max_length=200)
     payment_minutes: int = Field(60, ge=31, le=24 * 60)

@@ -1,7 +1,7 @@
 """What prompts may not say, refused before any cost, with the words that it is about. Lists by topic, in a file that the operator replaces.
 
-This is the first of four: a moderation provider may look at what these lists let through (core/providers/moderator.py), image providers
-refuse by their own rules, and admins take down what people report.
+This is the first of five: a moderation provider may look at what these lists let through (core/providers/moderator.py), image providers
+refuse by their own rules, made pictures are looked at (core/judge.py), and admins take down what people report.
 """
 
 import re
@@ -88,7 +88,7 @@ class Moderation:
         return veiled
 
     def judge(self, categories: Iterable[str], audience: Audience) -> Verdict:
-        """What follows from what a moderation provider found in a prompt.
+        """What follows from what was found in a prompt or a picture.
 
         A category that the file does not name is forbidden everywhere.
         """
@@ -127,4 +127,10 @@ def _pattern(phrase: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    """Without case and width, and without what does not show: a mark within a word hides it from nobody.
+
+    >>> _plain("Nu\u200fDe") == "nude"
+    True
+    """
+    shown = "".join(each for each in text if unicodedata.category(each) != "Cf" and not "\ufe00" <= each <= "\ufe0f")
+    return unicodedata.normalize("NFKC", shown).casefold()

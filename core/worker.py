@@ -27,6 +27,7 @@ from core.generations.models import Generation, Lease, OutcomeKind, Settlement
 from core.generations.settle import RELEASE_BATCH, give_up, lapsed, release_earnings, renew
 from core.hints import wait
 from core.joining.service import collect_joined
+from core.judge import Judge
 from core.ledger.seal import BATCH, seal
 from core.mailbox.models import Notice
 from core.moderation import Verdict
@@ -71,6 +72,7 @@ class Worker:
         self._app = app
         self._random = random.Random(seed)  # ties among equals, nothing secret
         self._desk = Desk(app, app.rails)
+        self._judge = Judge(app)
         self._running: dict[asyncio.Task[None], Lease] = {}
         self._kms_was_away = True  # what one that died said may be over
 
@@ -141,19 +143,25 @@ class Worker:
     async def _attempt(self, lease: Lease) -> None:
         began = time.monotonic()
         blob: str | None = None
-        verdict = await self._look(lease.generation)
+        verdict = await self._judge.of_prompt(lease.generation)
         outcome: Outcome
         if verdict is None:
             outcome = FailedFree(Fault.UNCHECKED)
         else:
             outcome = Rejected(Fault.FORBIDDEN) if verdict is Verdict.REFUSED else await self._call(lease)
+        seconds = time.monotonic() - began
+        if isinstance(outcome, Delivered):
+            seen = await self._judge.of_picture(lease.generation, outcome.picture.data)
+            verdict = seen if verdict is Verdict.FINE else verdict
+            if seen is Verdict.REFUSED:
+                outcome = Rejected(Fault.WITHHELD, True, outcome.cost, outcome.reference)
         if isinstance(outcome, Delivered):
             try:
                 blob = await self._app.blobs.put("pictures", outcome.picture.data, outcome.picture.media_type)
             except BlobsUnavailable as error:
                 log.error("picture_not_stored", generation=lease.generation.id, problem=str(error))
                 outcome = FailedCost(Fault.BAD_ANSWER, outcome.cost, outcome.reference)
-        settlement = replace(_settlement(lease, outcome, blob, time.monotonic() - began), spoiler=verdict is Verdict.VEILED)
+        settlement = replace(_settlement(lease, outcome, blob, seconds), spoiler=verdict is Verdict.VEILED)
         won = await self._settle(settlement)
         log.info(
             "settled", generation=lease.generation.id, fence=lease.fence, resource=lease.resource_id, outcome=settlement.kind,
@@ -161,21 +169,6 @@ class Worker:
         )  # fmt: skip
         if not won and blob is not None:
             await self._app.blobs.delete(blob)
-
-    async def _look(self, generation: Generation) -> Verdict | None:
-        """What the moderation provider says, before a key is opened. Where it is silent, the word lists were enough or, by setting, the
-        generation waits for an answer; None when its time is over."""
-        app = self._app
-        if app.moderator is None or not generation.prompt:
-            return Verdict.FINE
-        while (found := await app.moderator.look(generation.prompt)) is None:
-            log.warning("moderation_silent", generation=generation.id, outage=app.settings.moderation_outage)
-            if app.settings.moderation_outage == "go_on":
-                return Verdict.FINE
-            if app.now() >= generation.deadline:
-                return None
-            await asyncio.sleep(RETRY_SECONDS)
-        return app.moderation.judge(found, generation.audience)
 
     async def _call(self, lease: Lease) -> Outcome:
         """One provider call. Whatever happens, an outcome comes back."""

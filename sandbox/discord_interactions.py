@@ -113,7 +113,8 @@ class Interactions:
         channel = self._state.channels[interaction.channel]
         owner = interaction.person if int(data.get("flags") or 0) & EPHEMERAL else None
         if kind in (SAY, DEFER):
-            message = self._messages.create(channel, data, files, owner=owner, loading=kind == DEFER)
+            used = (interaction.person, str(interaction.data["name"])) if interaction.kind == COMMAND else None
+            message = self._messages.create(channel, data, files, owner=owner, loading=kind == DEFER, used=used)
             interaction.original = message.id
             return message
         if kind in (DEFER_UPDATE, UPDATE):

@@ -117,8 +117,17 @@ class Messages:
             raise DiscordError(404, UNKNOWN_MESSAGE, "Unknown Message")
         return self._state.messages[made[0]]
 
-    def create(self, channel: Channel, data: Json, files: Files, *, owner: str | None = None, loading: bool = False) -> Message:
-        """The application writes a message; `owner` makes it ephemeral, `loading` a "… is thinking".
+    def create(
+        self,
+        channel: Channel,
+        data: Json,
+        files: Files,
+        *,
+        owner: str | None = None,
+        loading: bool = False,
+        used: tuple[str, str] | None = None,
+    ) -> Message:
+        """The application writes a message; `owner` makes it ephemeral, `loading` a "… is thinking"; `used` says what it answers.
 
         Raises DiscordError for what Discord would not take.
         """
@@ -126,7 +135,7 @@ class Messages:
             check_message(data, len(files))
         flags = int(data.get("flags") or 0) & SUPPRESS_NOTIFICATIONS
         flags |= (EPHEMERAL if owner else 0) | (LOADING if loading else 0)
-        message = Message(self._state.new_id(), channel.id, APPLICATION, flags=flags, owner=owner)
+        message = Message(self._state.new_id(), channel.id, APPLICATION, flags=flags, owner=owner, used=used)
         if data.get("nonce") is not None:
             message.nonce = str(data["nonce"])
             self._nonces[channel.id, message.nonce] = (message.id, time.monotonic())

@@ -95,6 +95,7 @@ class Message:
     pinged: list[str] = field(default_factory=list)
     everyone: bool = False
     nonce: str | None = None
+    used: tuple[str, str] | None = None  # who used which command, where it answers one
 
 
 @dataclass(slots=True)
@@ -341,9 +342,11 @@ class DiscordState:
             "html": to_html(message.content, self._name_of),
             "rows": [[_key(item) for item in row["components"]] for row in message.components],
             "pictures": [self.file_url(attachment) for attachment in message.attachments],
+            "veiled": [attachment.spoiler for attachment in message.attachments],
             "edited": message.edited is not None,
             "ephemeral": bool(message.flags & EPHEMERAL),
             "thinking": bool(message.flags & LOADING),
+            "used": None if message.used is None else [self.user(message.used[0])["global_name"], message.used[1]],
         }
 
     def _name_of(self, some_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Landscapes in layers: what the words of a prompt and a hash make of hills, water, houses and a cat.
+"""Landscapes in layers: what the words of a prompt and a hash make of hills, water, houses, a cat or a fox.
 
 The words choose the colours (sunset, ocean, forest, neon, 雪 …) and what stands in the picture; everything else comes from the dice.
 """
@@ -49,7 +49,8 @@ WORDS = {
     "spring": "spring flower cherry blossom garden rose 春 花 樱 园",
     "autumn": "autumn fall maple harvest 秋 枫",
     "city": "city town street skyline tower building tokyo shanghai 城 街 楼 都市 上海 北京",
-    "cat": "cat kitten kitty fox dog 猫 喵 狐 狗",
+    "cat": "cat kitten kitty dog 猫 喵 狗",
+    "fox": "fox 狐",
     "mountain": "mountain hill peak volcano alps 山 峰",
     "bird": "bird crane eagle seagull dragon 鸟 鹤 鹰 龙",
 }
@@ -118,8 +119,8 @@ class _Scene:
             self._hills()
         if "ocean" in self.themes and "city" in self.themes:
             self._houses(self.horizon + self.u, 0.6, self.horizon + self.u)
-        if "cat" in self.themes:
-            self._cat()
+        if {"cat", "fox"} & self.themes:
+            self._cat(_mix(_rgb("#c2571f"), self.near, 0.2) if "fox" in self.themes else _mix(self.near, (0, 0, 0), 0.45))
         if {"snow", "spring", "autumn"} & self.themes:
             self._flakes()
         return self.image
@@ -267,12 +268,21 @@ class _Scene:
             y = top + (bottom - top) * (k / 11) ** 2.2
             self.pen.line((0, y, self.w, y), fill=line, width=width)
 
-    def _cat(self) -> None:
+    def _cat(self, ink: RGB) -> None:
+        """A cat that sits and looks; or a fox, which has a white breast and tip of the tail."""
+        fox = "fox" in self.themes
         s, side = self.u * self.dice.uniform(11, 14), self.dice.choice((-1, 1))
         x, y = self.w * (0.5 - side * self.dice.uniform(0.16, 0.26)), self.h * 0.9
-        ink = _mix(self.near, (0, 0, 0), 0.45)
         self.pen.ellipse((x - self.w, y - s * 0.1, x + self.w, y + self.h * 0.6), fill=_mix(self.near, (0, 0, 0), 0.2))
+        if fox:
+            tx = x - side * s * 0.8
+            self.pen.ellipse((tx - s * 0.3, y - s * 0.95, tx + s * 0.3, y + s * 0.1), fill=ink)
+            self.pen.pieslice((tx - s * 0.3, y - s * 0.95, tx + s * 0.3, y + s * 0.1), 215, 325, fill=(250, 244, 236))
         self.pen.ellipse((x - s * 0.52, y - s * 1.25, x + s * 0.52, y + s * 0.12), fill=ink)
+        if fox:
+            self.pen.ellipse(
+                (x + side * s * 0.16 - s * 0.2, y - s * 1.05, x + side * s * 0.16 + s * 0.2, y - s * 0.3), fill=(250, 244, 236)
+            )
         hx, hy, r = x + side * s * 0.16, y - s * 1.35, s * 0.42
         self._disc(hx, hy, r, ink)
         for ear in (-1, 1):
@@ -282,6 +292,10 @@ class _Scene:
             self.pen.ellipse(
                 (hx + ear * r * 0.42 - r * 0.14, hy - r * 0.22, hx + ear * r * 0.42 + r * 0.14, hy + r * 0.12), fill=self.light
             )
+        if fox:
+            self.pen.polygon([(hx - r * 0.5, hy + r * 0.55), (hx + r * 0.5, hy + r * 0.55), (hx, hy + r * 1.25)], fill=(250, 244, 236))
+            self._disc(hx, hy + r * 1.12, r * 0.14, (30, 22, 20))
+            return
         tail = (x - side * s * 0.75 - s * 0.5, y - s * 0.9, x - side * s * 0.75 + s * 0.5, y + s * 0.1)
         self.pen.arc(tail, 20 if side > 0 else 60, 250 if side < 0 else 210, fill=ink, width=int(s * 0.16))
 

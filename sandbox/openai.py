@@ -125,7 +125,7 @@ class OpenAISandbox(ImageApi):
 
     vendor = "openai"
     moderations = 0
-    """Prompts that were looked at."""
+    """Prompts and pictures that were looked at."""
 
     def may_be_key(self, key: str) -> bool:
         """`sk-proj-…`."""
@@ -202,20 +202,20 @@ class OpenAISandbox(ImageApi):
         return web.json_response({"object": "list", "data": [_model(name) for name in _visible(account)]})
 
     async def _moderations(self, request: web.Request) -> web.Response:
-        """Free of charge. A prompt is flagged for each category in FLAGGED whose word it has."""
+        """Free of charge. A prompt is flagged for each category in FLAGGED whose word it has, a picture for those of its marks."""
         try:
             self.authenticate_free(request)
             fields = await _read_json(request)
-            unknown = fields.keys() - {"model", "input"}
-            if unknown or not isinstance(fields.get("input"), str) or fields.get("model") != "omni-moderation-latest":
-                raise Refused("bad_request", "Only a text and omni-moderation-latest are played here.")
+            if fields.keys() - {"model", "input"} or fields.get("model") != "omni-moderation-latest":
+                raise Refused("bad_request", "Only omni-moderation-latest is played here.")
+            text, seen = _looked_at(fields.get("input"))
         except Refused as refused:
             return self.refusal(refused)
         self.moderations += 1
-        found = {name: word in fields["input"].lower() for name, word in FLAGGED.items()}
+        found = {name: word in text.lower() or name in seen for name, word in FLAGGED.items()}
         result = {
             "flagged": any(found.values()), "categories": found, "category_scores": {name: 0.97 * hit for name, hit in found.items()},
-            "category_applied_input_types": {name: ["text"] for name in found},
+            "category_applied_input_types": {name: ["image" if name in seen else "text"] for name in found},
         }  # fmt: skip
         return web.json_response({"id": f"modr-{self.new_id()}", "model": "omni-moderation-2024-09-26", "results": [result]})
 
@@ -230,6 +230,23 @@ class OpenAISandbox(ImageApi):
 
     async def _nothing(self, request: web.Request) -> web.Response:
         return self.refusal(Refused("not_found", f"Invalid URL ({request.method} {request.path.removeprefix(PREFIX)})"))
+
+
+def _looked_at(asked: Any) -> tuple[str, frozenset[str]]:
+    """The text and the marks of the pictures of a moderation's input: a text, or a list of parts. Raises Refused."""
+    texts, seen = [], frozenset[str]()
+    for part in [{"type": "text", "text": asked}] if isinstance(asked, str) else asked if isinstance(asked, list) else [None]:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case {"type": "image_url", "image_url": {"url": str(url)}}:
+                try:
+                    seen |= pictures.marks(base64.b64decode(url.partition(";base64,")[2], validate=True))
+                except (OSError, SyntaxError, ValueError):
+                    raise Refused("bad_request", "Invalid image.", param="input", code="invalid_image") from None
+            case _:
+                raise Refused("bad_request", "Invalid value for 'input'.", param="input")
+    return " ".join(texts), seen
 
 
 async def _read_json(request: web.Request) -> dict[str, Any]:

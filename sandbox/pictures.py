@@ -6,14 +6,17 @@ from io import BytesIO
 from pathlib import Path
 from random import Random
 
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps, ImageStat
 
 from sandbox import landscape
 
 FONT = Path(__file__).parents[1] / "bots" / "chat" / "fonts" / "caption.otf"
 """The letters of the chat layer's charts: the sandbox imports nothing of ours, and reads this one file."""
+NEAR = 24
 PUNCTUATION = frozenset("“”‘’…—–·•、。〈〉《》「」『』【】〔〕！（），：；？％～￥")
 MAX_SIDE = 8192
+MARKS = {"bare": ("sexual", (255, 0, 160)), "bloody": ("violence/graphic", (150, 0, 0))}
+"""Words of a prompt that show in the picture alone, as a square in its upper left corner: the category that a look finds, and its color."""
 
 
 def draw(prompt: str, seed: int, width: int, height: int, style: str | None = None) -> bytes:
@@ -28,7 +31,17 @@ def draw(prompt: str, seed: int, width: int, height: int, style: str | None = No
     large = landscape.paint(prompt, width * 2, height * 2, dice, neon=style == "neon-punk")
     picture = _styled(large.reduce(2), style)
     _caption(picture, prompt)
+    for color in (color for word, (_, color) in MARKS.items() if word in prompt.lower().split()):
+        picture.paste(color, (0, 0, max(width, height) // 8, max(width, height) // 8))
     return encode(picture)
+
+
+def marks(data: bytes) -> frozenset[str]:
+    """The categories of the MARKS that a picture has, whatever size and format it has by now. Raises as `decode` does."""
+    picture = decode(data)
+    middle = max(picture.size) // 16
+    spot = ImageStat.Stat(picture.crop((middle, middle, middle + 1, middle + 1))).mean
+    return frozenset(name for name, color in MARKS.values() if max(abs(a - b) for a, b in zip(spot, color, strict=True)) < NEAR)
 
 
 def encode(picture: Image.Image, kind: str = "png") -> bytes:

@@ -296,6 +296,7 @@ class State:
             "html": _html_shown(message),
             "rows": _rows_shown(message),
             "pictures": [f"{self.public_url}/telegram/pictures/{file.id}" for file in pictures],
+            "veiled": [message.spoiler for _ in pictures],
             "edited": message.edited,
             "ephemeral": False,
             "thinking": False,

@@ -12,7 +12,13 @@ FLAGS = ("ar", "model", "seed", "no", "style", "quality", "preset", "pay")
 ALIASES = {"aspect": "ar", "ratio": "ar", "m": "model", "negative": "no"}
 
 
-_TYPED = re.compile(r"(?:^|\s)--[A-Za-z]")
+_MARKS = "\u200e\u200f\u061c"
+"""What keyboards of right-to-left scripts put beside a dash; it is no part of a flag."""
+_UNMARKED = str.maketrans(dict.fromkeys(_MARKS, ""))
+_NAMES = "|".join(sorted({*FLAGS, *ALIASES}, key=len, reverse=True))
+_DASH = r"(?:—{1,2}|–{1,2}|\uff0d{2})"
+_FLAG = re.compile(rf"(?:^|(?<=\s))[{_MARKS}]*(?:--[{_MARKS}]*(?=[A-Za-z])|{_DASH}[{_MARKS}]*(?=(?:{_NAMES})(?![A-Za-z])))", re.I)
+"""Where a flag begins: two hyphens before a letter, or the dash that a phone makes of them before a flag's name. Any other is prose."""
 
 
 def asked_of(options: Mapping[str, str], argument: str) -> dict[str, str]:
@@ -23,27 +29,29 @@ def asked_of(options: Mapping[str, str], argument: str) -> dict[str, str]:
     if not options:
         return parse(argument)
     prompt = options.get("prompt", "")
-    return (parse(prompt) if _TYPED.search(prompt) else {"prompt": prompt}) | {n: v for n, v in options.items() if n != "prompt"}
+    return (parse(prompt) if _FLAG.search(prompt) else {"prompt": prompt}) | {n: v for n, v in options.items() if n != "prompt"}
 
 
 def parse(argument: str) -> dict[str, str]:
     """`a red fox --ar 16:9 --no "text"` as options with the prompt. Raises BadParameter for an unknown flag, or one without its value.
 
-    Long dashes, which phones write by themselves, count as two hyphens. `--preset name place="the moon"` gives a preset's fields as well.
+    Phones make a long dash of two hyphens: before the name of a flag it counts as them. `--preset name place="the moon"` gives a preset's
+    fields as well.
     """
-    start = min((place for dash in ("--", "—", "–") if (place := _flag_at(argument, dash)) >= 0), default=len(argument))
+    first = _FLAG.search(argument)
+    start = first.start() if first else len(argument)
     options = {"prompt": argument[:start].strip()}
-    rest = argument[start:].replace("—", "--").replace("–", "--").replace("“", '"').replace("”", '"')
+    rest = _FLAG.sub("--", argument[start:]).replace("“", '"').replace("”", '"')
     try:
         words = shlex.split(rest)
     except ValueError:
         raise BadParameter(flag="no", value=rest[:40], allowed=['--no "…"'], model="") from None
     flag: str | None = None
     for word in words:
-        if word.startswith("--"):
+        if _FLAG.match(word):
             if flag is not None and not options[flag]:
                 raise BadParameter(flag=flag, value="", allowed=[f"--{flag} …"], model="")
-            name, _, value = word[2:].partition("=")
+            name, _, value = word[2:].translate(_UNMARKED).partition("=")
             flag = ALIASES.get(name.lower(), name.lower())
             if flag not in FLAGS:
                 raise BadParameter(flag=name[:20], value="", allowed=[f"--{each}" for each in FLAGS], model="")
@@ -51,7 +59,7 @@ def parse(argument: str) -> dict[str, str]:
         elif flag == "preset" and "=" in word:
             options |= field_of(word)
         elif flag is not None:
-            options[flag] = f"{options[flag]} {word}".strip()
+            options[flag] = f"{options[flag]} {word if flag == 'no' else word.translate(_UNMARKED)}".strip()
     if flag is not None and not options[flag]:
         raise BadParameter(flag=flag, value="", allowed=[f"--{flag} …"], model="")
     return options
@@ -75,13 +83,6 @@ def field_of(word: str) -> dict[str, str]:
     """`place=the moon` as an option of a preset's field."""
     name, _, value = word.partition("=")
     return {f"{PREFIX}{name.strip().lower()[:40]}": value}
-
-
-def _flag_at(text: str, dash: str) -> int:
-    if text.startswith(dash):
-        return 0
-    place = text.find(f" {dash}")
-    return place if place < 0 else place + 1
 
 
 EDIT_STRENGTH = 60

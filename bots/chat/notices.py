@@ -133,7 +133,7 @@ def result(generation: Generation, name: str, *, covers: bool = False) -> Reply:
     if generation.state is State.FAILED:
         again = (
             ((Button(Text("button.again"), f"again {generation.id}"),),)
-            if generation.reason not in ("moderated", "forbidden_prompt", "bad_request")
+            if generation.reason not in ("moderated", "forbidden_prompt", "withheld", "bad_request")
             else ()
         )
         return Reply(Text("generation.failed", facts | {"why": Text(f"failed.{generation.reason}")}), rows=again)

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
+from itertools import pairwise
 
 from core.catalog import MAX_PROMPT, MAX_SEED, BadParameter, Catalog, Model
 from core.generations.errors import BadPrompt
@@ -25,21 +26,48 @@ NEXT: Mapping[State, frozenset[State]] = {
 }
 """The transition table of a generation's life."""
 
-_INVISIBLE = frozenset("\u200b\u200e\u200f\u2028\u2029\u2060\ufeff" + "\u202a\u202b\u202c\u202d\u202e" + "\u2066\u2067\u2068\u2069")
-"""Marks that turn the direction of text around or hide in it: they make a prompt read otherwise than it is."""
+_MARKS = frozenset("\u200e\u200f\u061c")
+"""What Arabic and Hebrew keyboards type beside punctuation: a mark orders its neighbors and turns nothing around."""
+_JOINERS = frozenset("\u200c\u200d")
+_BLANKS = frozenset("\u3164\uffa0\u2800")
+"""Letters that look like none."""
+_SIGNS = frozenset(map(chr, (*range(0x600, 0x606), 0x6DD)))
+"""Arabic signs below numbers: Unicode counts them as format characters, yet they are seen."""
+_BLACK_FLAG = "\U0001f3f4"
+_TAGS = range(0xE0020, 0xE0080)
 
 
 def clean_prompt(text: str, *, flag: str = "prompt", may_be_empty: bool = False) -> str:
-    """A prompt as it is kept: normal form, trimmed. Raises BadPrompt when it is empty, too long, or has control or direction marks."""
+    """A prompt as it is kept: normal form, trimmed. Raises BadPrompt when it is empty, too long, or has characters that do not show."""
     cleaned = unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
-    if not cleaned and not may_be_empty:
-        raise BadPrompt(problem="empty", flag=flag)
     if len(cleaned) > MAX_PROMPT:
         raise BadPrompt(problem="long", flag=flag, length=len(cleaned), limit=MAX_PROMPT)
-    for each in cleaned:
-        if each in _INVISIBLE or (unicodedata.category(each) in ("Cc", "Cs", "Co") and each not in "\n\t"):
+    for before, each in pairwise(" " + cleaned):
+        if not _shows(each, before):
             raise BadPrompt(problem="control", flag=flag, character=f"U+{ord(each):04X}")
+    if not cleaned.strip("".join(_MARKS | _JOINERS) + " \n\t"):
+        if not may_be_empty:
+            raise BadPrompt(problem="empty", flag=flag)
+        return ""
     return cleaned
+
+
+def _shows(each: str, before: str) -> bool:
+    """Whether a character makes a prompt read as it is. Those that turn text around or hide in it do not.
+
+    Direction marks are harmless; joiners belong to scripts and emoji that need them (they stand after such a letter or sign, never after
+    one of Latin, Greek or Cyrillic; what this Python does not know yet may be an emoji), and tags to flags such as Scotland's.
+
+    >>> _shows("\u202e", "a"), _shows("\u200f", "a"), _shows("\u200d", "👩"), _shows("\u200c", "می"[-1]), _shows("\u200d", "a")
+    (False, True, True, True, False)
+    """
+    if each in _MARKS or each in _SIGNS or each in "\n\t":
+        return True
+    if each in _JOINERS:
+        return unicodedata.category(before) in ("Lo", "Lm", "Mn", "Mc", "So", "Sk", "Cn")
+    if ord(each) in _TAGS:
+        return before == _BLACK_FLAG or ord(before) in _TAGS
+    return each not in _BLANKS and unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def check(wish: Wish, catalog: Catalog, today: date) -> tuple[Wish, Model, int]:
@@ -126,6 +154,8 @@ def tries_left(settlement: Settlement, tried: int, most: int, now: int, deadline
     """None when the generation goes back into the queue after a failed attempt; else why it has failed for good."""
     if settlement.fault == Fault.FORBIDDEN:
         return "forbidden_prompt"
+    if settlement.fault == Fault.WITHHELD:
+        return "withheld"
     if settlement.kind is OutcomeKind.REJECTED:
         return "moderated"
     if settlement.fault == Fault.BAD_REQUEST:

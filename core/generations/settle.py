@@ -28,7 +28,7 @@ from core.users.service import Users
 
 RELEASE_BATCH = 200
 EXPIRE_BATCH = 200
-REFUSALS = frozenset({Fault.MODERATED, Fault.FORBIDDEN})
+REFUSALS = frozenset({Fault.MODERATED, Fault.FORBIDDEN, Fault.WITHHELD})
 """Faults that the creator is to blame for: strikes."""
 
 

@@ -33,6 +33,7 @@ class Fault(StrEnum):
     MODEL_MISSING = "model_missing"  # the account lacks the model, or it is shut down
     BAD_REQUEST = "bad_request"  # the provider does not accept the parameters: nobody's key is to blame
     MODERATED = "moderated"  # the prompt or the picture was refused for its content
+    WITHHELD = "withheld"  # our own moderation refused the picture: the provider was paid, nobody saw it
     FORBIDDEN = "forbidden"  # our own moderation refused the prompt: nobody was called
     UNCHECKED = "unchecked"  # our own moderation gave no answer while there was time: nobody was called
     UNOPENED = "unopened"  # the KMS of our vault gave no answer while there was time: nobody was called

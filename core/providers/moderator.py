@@ -1,7 +1,11 @@
 """A moderation provider: OpenAI's `POST /v1/moderations`, free of charge. https://platform.openai.com/docs/api-reference/moderations
 
-It is asked with the operator's own key before an image provider is, so that what it finds never touches a miner's account.
+It is asked with the operator's own key: about the prompt before an image provider is, so that what it finds never touches a miner's
+account, and about the picture before anybody sees it. Of pictures it judges self-harm, sexual and violence alone.
 """
+
+import base64
+from collections.abc import Mapping, Sequence
 
 from core.providers.base import Fault
 from core.providers.http import Client, call, sendable
@@ -12,6 +16,9 @@ SECONDS = 5.0
 """An answer that takes longer counts as none."""
 MAX_ANSWER = 256 * 1024
 MAX_CATEGORY = 40
+
+Part = Mapping[str, str | Mapping[str, str]]
+"""Of what is asked about: {"type": "image_url", "image_url": {"url": …}}."""
 
 
 class Moderator:
@@ -27,7 +34,15 @@ class Moderator:
 
         Never raises for what the outside does.
         """
-        content = {"model": MODEL, "input": sendable(prompt)}
+        return await self._ask(sendable(prompt))
+
+    async def look_at(self, picture: bytes) -> frozenset[str] | None:
+        """The same for a JPEG."""
+        url = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+        return await self._ask([{"type": "image_url", "image_url": {"url": url}}])
+
+    async def _ask(self, about: str | Sequence[Part]) -> frozenset[str] | None:
+        content = {"model": MODEL, "input": about}
         answer = await call(
             self._client, "POST", f"{self._url}/v1/moderations", self._key, seconds=SECONDS, limit=MAX_ANSWER, content=content
         )

@@ -15,10 +15,22 @@ export function markup(html) {
 function copied(source) {
   const result = document.createDocumentFragment();
   for (const node of source.childNodes) {
-    if (node.nodeType === Node.TEXT_NODE) result.append(node.data);
+    if (node.nodeType === Node.TEXT_NODE) result.append(...(source.closest?.("a, code, pre") ? [node.data] : linked(node.data)));
     else if (node.nodeType === Node.ELEMENT_NODE && !NEVER.has(node.tagName)) result.append(element(node));
   }
   return result;
+}
+
+// Both platforms make links of the addresses in a text.
+function linked(text) {
+  return text.split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]，。；：！？）])/i).map((part, place) => (place % 2 ? anchor(part, part) : part));
+}
+
+function anchor(href, inside) {
+  const link = document.createElement("a");
+  Object.assign(link, { href, target: "_blank", rel: "noopener noreferrer" });
+  link.append(inside);
+  return link;
 }
 
 function element(node) {
@@ -26,12 +38,11 @@ function element(node) {
   const inside = copied(node);
   if (node.tagName === "LI") inside.prepend("• ");
   if (name === undefined) return inside;
-  const kept = document.createElement(name);
   if (name === "a") {
     const href = node.getAttribute("href") ?? "";
-    if (!/^https?:\/\//i.test(href)) return inside;
-    Object.assign(kept, { href, target: "_blank", rel: "noopener noreferrer" });
+    return /^https?:\/\//i.test(href) ? anchor(href, inside) : inside;
   }
+  const kept = document.createElement(name);
   if (name === "pre") Object.assign(kept, { tabIndex: 0, role: "group", ariaLabel: word("code") }); // a long line is scrolled, by keyboard too
   kept.append(inside);
   return kept;

@@ -15,8 +15,10 @@ export function drawn(message, view) {
   item.classList.toggle("mine", id === view.me);
   item.classList.toggle("bot", bot);
   item.classList.toggle("ephemeral", message.ephemeral);
+  if (message.used) item.dataset.used = message.id;
   const face = element("span", { className: "face", textContent: [...name][0], ariaHidden: "true" });
   const body = element("div", { className: "body" });
+  if (message.used) body.append(element("div", { className: "used", textContent: word("used", ...message.used) }));
   body.append(bubble(message, view), ...message.rows.map((keys) => row(keys, view)));
   item.append(face, body);
   return item;
@@ -27,7 +29,7 @@ function bubble(message, view) {
   const author = element("div", { className: "author", textContent: name });
   if (bot) author.append(element("span", { className: "badge", textContent: "APP" }));
   const pictures = element("div", { className: "pictures" });
-  pictures.append(...message.pictures.map((url) => picture(url, name, view)));
+  pictures.append(...message.pictures.map((url, place) => picture(url, name, message.veiled[place], view)));
   const text = element("div", { className: "text", dir: "auto" });
   if (message.thinking) {
     text.classList.add("thinking");
@@ -42,13 +44,21 @@ function bubble(message, view) {
   return whole;
 }
 
-function picture(url, name, view) {
+// A spoiler is uncovered by the first press and enlarged by the next.
+function picture(url, name, veiled, view) {
   const image = element("img", { src: here(url), alt: word("pictureFrom", name) });
   image.addEventListener("error", () => view.lost());
   image.addEventListener("load", () => view.grown(image.clientHeight));
   const button = element("button", { type: "button", className: "picture", title: word("enlarge") });
   button.append(image);
-  button.addEventListener("click", () => showPicture(image.src, image.alt));
+  button.classList.toggle("veiled", veiled);
+  if (veiled) Object.assign(button, { title: "", ariaLabel: word("veiled", name) }).append(element("span", { className: "veil", textContent: word("spoiler") }));
+  button.addEventListener("click", () => {
+    if (!button.classList.contains("veiled")) return showPicture(image.src, image.alt);
+    button.classList.remove("veiled");
+    Object.assign(button, { title: word("enlarge"), ariaLabel: null });
+    button.querySelector(".veil").remove();
+  });
   return button;
 }
 

@@ -110,7 +110,7 @@ export class Pane {
     localStorage.setItem(`${this.platform}-person`, id);
     this.unread.clear();
     this.chat = undefined;
-    this.log.replaceChildren();
+    for (const shown of [this.log, this.find(".chats")]) shown.replaceChildren(); // they are another person's
     this.find(".hints").hidden = true;
     this.tried(() => showRoles(this));
     this.stream?.close();
@@ -231,11 +231,11 @@ export class Pane {
     if (atEnd || (message && !old && message.from.id === this.person.id)) this.toEnd();
   }
 
-  // Messages of one author that follow each other stand together, but what others see apart from what they do not.
+  // Messages of one author that follow each other stand together, but what others see apart from what they do not; a command's answer begins anew.
   regroup() {
     for (const item of this.log.children) {
       const before = item.previousElementSibling?.dataset;
-      item.classList.toggle("follows", before?.author === item.dataset.author && before.ephemeral === item.dataset.ephemeral);
+      item.classList.toggle("follows", !item.dataset.used && before?.author === item.dataset.author && before.ephemeral === item.dataset.ephemeral);
     }
   }
 

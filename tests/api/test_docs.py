@@ -39,5 +39,7 @@ async def test_the_page_needs_nothing_from_elsewhere(served_once: Served) -> Non
     assert "https://" not in page.text
     for path in ("/generations/{number}/image", "/v1/images/generations", "/wallet/transactions", "/resources/{number}/stats"):
         assert f"<code>{path}</code>" in page.text
+    assert "<code>Idempotency-Key</code>" in page.text
+    assert "`" not in page.text + chinese.text, "what stands between backticks is shown as code"
     assert "目录" in chinese.text
     assert "lang=zh" in chinese.text

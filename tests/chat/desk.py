@@ -104,16 +104,16 @@ class Desk:
 
 
 @asynccontextmanager
-async def seated(url: str, folder: Path, locale: str) -> AsyncIterator[Desk]:
+async def seated(url: str, folder: Path, locale: str, platform: Platform = "telegram") -> AsyncIterator[Desk]:
     """A Desk on a migrated database: "ada" and "bo" with 100 Credits each, who read that language."""
     async with staged(url, folder, credits=0, events_per_minute=10_000) as stage:
         stage.provider.prefix = "sk-st-"
         stage.app.providers = {"stability": stage.provider, "openai": FakeProvider("openai", "sk-proj-")}
         for who in ("bo", "ada"):
-            identity = Identity("telegram", who, who, who, locale)
+            identity = Identity(platform, who, who, who, locale)
             user = await stage.app.run(lambda work, i=identity: work.users.resolve(i))  # type: ignore[misc]  # a default
             await stage.app.grant(user.id, 100_000, f"grant:{who}")
-        yield Desk(stage, locale, Chat(stage.app, Words(SENTENCES)), user)
+        yield Desk(stage, locale, Chat(stage.app, Words(SENTENCES)), user, platform)
 
 
 def sentence(answer: Answer) -> str:

@@ -37,7 +37,7 @@ WISHES = [
     ("a cat --model gpt-image-2 --quality best", ["best", "medium"]), ('a cat --no "open', ["--no"]),
     ("", ["/imagine"]), ("  \n ", ["/imagine"]), ("--ar 16:9", ["/imagine"]), ("x" * 2_001, ["2001", "2000"]),
     ("a cat --no " + "x" * 2_001, ["no", "2001", "2000"]),
-    *((f"a {mark} cat", [f"U+{ord(mark):04X}"]) for mark in "\x00\x07\x1b\x7f\u200b\u200f\u202e\u2066\ue000\ud800"),
+    *((f"a {mark} cat", [f"U+{ord(mark):04X}"]) for mark in "\x00\x07\x1b\x7f\u200b\u200d\u202e\u2066\ue000\ud800"),
     ("a cat --no \u202egnp.exe", ["no", "U+202E"]),
 ]  # fmt: skip
 OPTIONS: list[tuple[dict[str, str], list[str]]] = [

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +174,19 @@ async def test_one_too_many_resources(desk: Desk) -> None:
 # Links
 
 
+@asynccontextmanager
+async def pages(desk: Desk) -> AsyncIterator[AsyncClient]:
+    """A browser that reads the language of the desk."""
+    async with AsyncClient(transport=ASGITransport(make_api(desk.stage.app)), base_url="http://ours") as client:
+        client.headers["Accept-Language"] = {"en": "en-GB,en;q=0.9", "zh": "zh-CN,zh;q=0.9"}[desk.locale]
+        yield client
+
+
 @pytest.mark.parametrize("end", ["used", "expired", "replaced", "made up"])
 async def test_a_link_that_has_ended(desk: Desk, end: str) -> None:
     app, drafted = desk.stage.app, await desk.drafted()
     token = await app.run(lambda work: work.resources.open_handover(drafted.id, 10))
-    async with AsyncClient(transport=ASGITransport(make_api(app)), base_url="http://ours") as client:
-        client.headers["Accept-Language"] = {"en": "en-GB,en;q=0.9", "zh": "zh-CN,zh;q=0.9"}[desk.locale]
+    async with pages(desk) as client:
         if end == "used":
             assert (await client.post(f"/handover/{token}", data={"key": OTHER})).status_code == 200
         elif end == "expired":
@@ -200,7 +208,7 @@ async def test_a_wrong_key_on_the_form(desk: Desk) -> None:
     await desk.stage.lend(OTHER)
     token = await app.run(lambda work: work.resources.open_handover(drafted.id, 10))
     before = await desk.dump()
-    async with AsyncClient(transport=ASGITransport(make_api(app)), base_url="http://ours") as client:
+    async with pages(desk) as client:
         client.headers["Accept-Language"] = {"en": "en", "zh": "zh-TW,zh"}[desk.locale]
         for key in ("nonsense", "", FOREIGN, OTHER, "x" * 3_000, "x" * 10_000):
             answer = await client.post(f"/handover/{token}", data={"key": key})
@@ -322,11 +330,14 @@ MOVES: list[dict[str, str]] = [
 ]  # fmt: skip
 
 
+FROZEN = {"en": "account is frozen", "zh": "账户已被冻结"}
+
+
 async def test_nothing_moves_for_a_frozen_user_who_may_still_read(desk: Desk) -> None:
     await desk.lent(OTHER)
     await desk.stage.submit("mine", user=desk.user)
     await desk.stage.app.run(lambda work: work.users.freeze(desk.user.id, True))
-    frozen = {"en": "account is frozen", "zh": "账户已被冻结"}[desk.locale]
+    frozen = FROZEN[desk.locale]
     for said in MOVES:
         await refused(desk, frozen, **said)
     before = await desk.dump()

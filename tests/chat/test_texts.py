@@ -8,12 +8,14 @@ import pytest
 from bots.chat.ballots import WHYS
 from bots.chat.chat import SENTENCES
 from bots.chat.commands.wallet import MOVEMENTS
-from bots.chat.grammar import parse, wish_of
+from bots.chat.grammar import asked_of, parse, wish_of
 from bots.chat.letters import LINK_MINUTES
 from bots.chat.payments import POOLED
 from core.catalog import BadParameter
 from core.errors import AetherflowError
+from core.generations.errors import BadPrompt
 from core.generations.models import State as GenerationState
+from core.generations.rules import clean_prompt
 from core.payments.models import CURRENCIES
 from core.payments.models import State as PaymentState
 from core.payments.receive import NEWS
@@ -84,5 +86,54 @@ def test_a_bad_flag_is_named(text: str) -> None:
         wish_of(parse(text))
 
 
-def test_phones_write_long_dashes() -> None:
-    assert parse("a fox —ar 16:9") == {"prompt": "a fox", "ar": "16:9"}
+TYPED: list[tuple[str, dict[str, str]]] = [
+    ("a fox —ar 16:9", {"prompt": "a fox", "ar": "16:9"}),
+    ("a fox –AR 16:9 —no text", {"prompt": "a fox", "ar": "16:9", "no": "text"}),
+    ("a fox ——ar 16:9", {"prompt": "a fox", "ar": "16:9"}),
+    ("一只狐狸 \uff0d\uff0dratio 16:9", {"prompt": "一只狐狸", "ar": "16:9"}),
+    ("—ar 16:9", {"prompt": "", "ar": "16:9"}),
+    ("a fox\n—seed=7", {"prompt": "a fox", "seed": "7"}),
+    ("a fox — at night", {"prompt": "a fox — at night"}),
+    ("a fox—ar 16:9", {"prompt": "a fox—ar 16:9"}),
+    ("a fox —at night", {"prompt": "a fox —at night"}),
+    ("a fox —arctic light", {"prompt": "a fox —arctic light"}),
+    ("1990 – 2000, a street -- at night --- rain", {"prompt": "1990 – 2000, a street -- at night --- rain"}),
+    ("a fox — at night —ar 16:9", {"prompt": "a fox — at night", "ar": "16:9"}),
+    ("a fox —no “fog — rain” —seed 7", {"prompt": "a fox", "no": "fog — rain", "seed": "7"}),
+    ("a fox --no fog -- rain — snow", {"prompt": "a fox", "no": "fog -- rain — snow"}),
+    ("ثعلب أحمر \u200f--ar\u200f 16:9\u200f", {"prompt": "ثعلب أحمر", "ar": "16:9"}),
+    ("שועל\u200f \u200f—seed \u200e7", {"prompt": "שועל\u200f", "seed": "7"}),
+]
+"""What is typed, and what is read of it: phones make long dashes of two hyphens, and people write them in prose, too."""
+
+
+def test_a_dash_is_a_flag_or_prose() -> None:
+    for typed, read in TYPED:
+        assert parse(typed) == read, typed
+        assert asked_of({"prompt": typed}, "") == read, typed
+
+
+SHOWN = [
+    "ثعلب\u200f أحمر (16)\u200f", "\u061cثعلب", "שועל\u200e!", "می\u200cخواهم", "क्\u200dष", "\u0600\u0661", "a line\nand\ta tab",
+    "👩\u200d🚀 in space", "🧑🏽\u200d🎨", "❤️\u200d🔥", "🏳️\u200d🌈", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "é", "Ⅷ ½ ﷽", "a \U0001fae8 and a \U0001faef\u200d\u2640",
+]  # fmt: skip
+HIDDEN = {
+    "a \u202acat": "U+202A", "a \u202ecat": "U+202E", "a \u2066cat": "U+2066", "a \u2069cat": "U+2069", "a\u200bcat": "U+200B",
+    "a c\u200dat": "U+200D", "a \u200ccat": "U+200C", "ко\u200dт": "U+200D", "a\u2060cat": "U+2060", "\ufeffa cat\ufeff": "U+FEFF",
+    "a\u00adcat": "U+00AD", "a \U000e0061cat": "U+E0061", "a \u3164 cat": "U+3164", "a \u2028cat": "U+2028", "a \ud800cat": "U+D800",
+}  # fmt: skip
+
+
+def test_marks_that_scripts_need_are_taken_and_tricks_are_not() -> None:
+    for text in SHOWN:
+        assert clean_prompt(text) == text, ascii(text)
+    for text, character in HIDDEN.items():
+        with pytest.raises(BadPrompt) as caught:
+            clean_prompt(text)
+        assert (caught.value.facts["problem"], caught.value.facts["character"]) == ("control", character), ascii(text)
+    for text in ("\u200f", " \u200e \u061c\n", ""):
+        assert clean_prompt(text, may_be_empty=True) == ""
+        with pytest.raises(BadPrompt) as caught:
+            clean_prompt(text)
+        assert caught.value.facts["problem"] == "empty"

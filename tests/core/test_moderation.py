@@ -15,6 +15,8 @@ FORBIDDEN = {
     "\uff46\uff41\uff4b\uff45 passport": "fraud",  # wide letters
     "fake-passport": "fraud",
     "一张假护照的照片": "fraud",
+    "a fa\u200fke pass\u200eport": "fraud",
+    "一张假\u200d护\ufe0f照的照片": "fraud",
     "a nude\nchild": "minors",
     "儿童色情": "minors",
     "Snuff film poster": "cruelty",

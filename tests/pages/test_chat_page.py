@@ -1,6 +1,7 @@
 """The sandbox's chat page in a real browser: what is typed and pressed reaches the sandbox, and what the bot does appears by itself."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -101,6 +102,31 @@ async def test_a_typed_telegram_message_reaches_the_sandbox(page: Page, world: W
     assert said["from"]["name"] == "Ada"
     await expect(page.locator("#telegram .message.mine .text")).to_have_text("/imagine a red fox")
     await expect(page.locator("#telegram textarea")).to_have_value("")
+
+
+async def test_spoilers_are_covered_and_addresses_are_links(page: Page, world: World, bot: aiohttp.ClientSession) -> None:
+    picture, link = draw("a fox", 1, 64, 64), "http://127.0.0.1:1/handover/abc_d-e"
+    await opened(page, world)
+    await world.telegram.say(TELEGRAM_ADA, TELEGRAM_ADA, "/start")
+    form = aiohttp.FormData({"chat_id": str(TELEGRAM_ADA), "has_spoiler": "true", "caption": f"the form: {link}. Soon!"})
+    form.add_field("photo", picture, filename="fox.png")
+    async with bot.post(f"{BOT}/sendPhoto", data=form) as answer:
+        assert answer.status == 200, await answer.text()
+    form = aiohttp.FormData()
+    form.add_field("payload_json", json.dumps({"content": f"({link})"}), content_type="application/json")
+    form.add_field("files[0]", picture, filename="SPOILER_fox.png", content_type="image/png")
+    async with bot.post(f"{API}/channels/{world.discord.private_chat(ADA)}/messages", data=form) as answer:
+        assert answer.status == 200, await answer.text()
+    for platform in ("telegram", "discord"):
+        pane, enlarged = page.locator(f"#{platform}"), page.locator("#enlarged")
+        await expect(pane.locator(".text a")).to_have_attribute("href", link)
+        covered = pane.get_by_role("button", name="Spoiler: show the picture from Aetherflow")
+        await covered.click()
+        await expect(pane.locator(".veiled")).to_have_count(0)
+        await expect(enlarged).to_be_hidden()
+        await pane.get_by_role("button", name="Picture from Aetherflow").click()
+        await expect(enlarged).to_be_visible()
+        await page.keyboard.press("Escape")
 
 
 async def test_a_button_appears_live_and_its_press_reaches_the_sandbox(page: Page, world: World, bot: aiohttp.ClientSession) -> None:

@@ -102,6 +102,7 @@ async def test_nothing_overflows_on_a_phone(page: Page, world: World, bot: aioht
         await page.get_by_role("tab", name=platform).click()
         await expect(page.locator(f"#{platform.lower()} .hint").first).to_be_visible()
         assert await page.evaluate(OVERFLOW) == []
+        assert await page.evaluate(CONTRAST) == [], "both tabs can be read, the chosen one too"
     await fill(world, bot)
     for platform in ("Telegram", "Discord"):
         pane = page.locator(f"#{platform.lower()}")

@@ -85,7 +85,7 @@ async def test_a_refused_prompt_costs_nothing_and_touches_no_account(
             (State.FAILED, "forbidden_prompt", False),
             (State.DELIVERED, None, False),
         ]
-        assert len(stage.provider.calls) == 3 and sandbox.moderations == 6
+        assert len(stage.provider.calls) == 3 and sandbox.moderations == 6 + 3, "the prompts, and what was made"
         assert await stage.balance(wallet(stage.creator.id)) == 1_000_000 - 3 * 4_500
         async with stage.app.read() as work:
             resource = await work.resources.get(lent.id)
@@ -96,7 +96,7 @@ async def test_a_refused_prompt_costs_nothing_and_touches_no_account(
 
 @pytest.mark.parametrize("outage", ["go_on", "wait"])
 async def test_its_outage(database_url: str, tmp_path: Path, sandbox: OpenAISandbox, client: Client, outage: str) -> None:
-    async with staged(database_url, tmp_path, moderation_outage=outage) as stage:
+    async with staged(database_url, tmp_path, moderation_outage=outage, moderation_seconds=0.1) as stage:
         stage.app.moderator = moderator(sandbox, client)
         await stage.lend("sk-1111111111")
         sandbox.faults.set(fail_rate=1.0, fail_kind="unavailable")
@@ -112,7 +112,8 @@ async def test_its_outage(database_url: str, tmp_path: Path, sandbox: OpenAISand
         else:
             await ended(worker)
         found = await stage.generation(made.id)
-        assert (found.state, found.spoiler) == (State.DELIVERED, outage == "wait")
+        assert (found.state, found.spoiler) == (State.DELIVERED, True), "flagged once it answers; or nobody looked at what was made"
+        assert len(stage.provider.calls) == 1
 
 
 async def test_waiting_for_it_ends_with_the_generations_time(

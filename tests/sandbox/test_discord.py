@@ -118,7 +118,7 @@ async def test_an_ephemeral_message_is_out_of_reach_of_the_channel(api: Api) -> 
 async def test_the_first_follow_up_takes_the_place_of_thinking(api: Api) -> None:
     await api.sandbox.say(ADA, IMAGINE, "/imagine fox")
     assert (await api.callback(api.interaction(), 5))[0] == 204
-    assert api.sandbox.messages(BO, IMAGINE)[0]["thinking"]
+    assert [(m["thinking"], m["used"]) for m in api.sandbox.messages(BO, IMAGINE)] == [(True, ["Ada", "imagine"])]
     _, first = await api.call("POST", api.hook(), {"content": "one", "flags": 64})
     _, second = await api.call("POST", api.hook(), {"content": "two", "flags": 64})
     assert [m["html"] for m in api.sandbox.messages(BO, IMAGINE)] == ["one"]

@@ -284,6 +284,25 @@ async def test_openai_holds_requests_against_the_limits(
         assert (content["error"]["code"], content["error"]["param"]) == (code, param)
 
 
+async def test_openai_moderates_texts_and_pictures(world: World) -> None:
+    def data(prompt: str) -> dict[str, Any]:
+        url = "data:image/png;base64," + base64.b64encode(pictures.draw(prompt, 1, 128, 96)).decode()
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    for asked, expected in (
+        ("a violent fox", {"violence": ["text"]}),
+        ([data("a fox")], {}),
+        ([{"type": "text", "text": "a hateful fox"}, data("a bare fox")], {"hate": ["text"], "sexual": ["image"]}),
+    ):
+        status, content = await world.json("/openai/v1/moderations", {"model": "omni-moderation-latest", "input": asked})
+        (found,) = content["results"]
+        hits = {name: found["category_applied_input_types"][name] for name, hit in found["categories"].items() if hit}
+        assert (status, hits, found["flagged"]) == (200, expected, bool(expected))
+    for wrong in (None, [{"type": "image_url"}], [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]):
+        status, _ = await world.json("/openai/v1/moderations", {"model": "omni-moderation-latest", "input": wrong})
+        assert status == 400
+
+
 async def test_openai_prices_are_the_official_examples(world: World) -> None:
     for quality, size, dollars in (("low", "1024x1024", 0.006), ("medium", "1024x1024", 0.053), ("high", "1024x1024", 0.211)):
         account = world.openai.add_key("sk-proj-a")

@@ -290,6 +290,7 @@ async def test_hands_over_http(sandbox: TelegramSandbox, bot: Bot, http: aiohttp
         "html": "<b>ok</b>",
         "rows": [[{"label": "A", "action": "a", "style": "secondary"}]],
         "pictures": [],
+        "veiled": [],
         "edited": False,
         "ephemeral": False,
         "thinking": False,
