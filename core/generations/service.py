@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import bindparam, case, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
-from core.db import one_of
+from core.db import Id, one_of
 from core.generations.errors import GenerationNotFound, NotDelivered, NotWaiting
 from core.generations.models import Generation, OutcomeKind, Parameters, State, attempts, generations
 from core.ledger.models import Release
@@ -28,6 +28,10 @@ COLUMNS = tuple(
     )
 )  # fmt: skip
 """What `read` needs of a row."""
+_GET = select(*COLUMNS).where(generations.c.id == bindparam("row"))
+_BEFORE = tuple_(generations.c.turn, generations.c.id) < tuple_(bindparam("at", type_=generations.c.turn.type), bindparam("row", type_=Id))
+_AHEAD = select(func.count()).where(generations.c.state == State.QUEUED, generations.c.model == bindparam("of"), _BEFORE)
+_STARTED = select(attempts.c.started_at).where(attempts.c.generation_id == bindparam("row"), attempts.c.finished_at.is_(None)).limit(1)
 _BY_KEY = select(*COLUMNS).where(one_of(generations.c.key, "keys"))
 
 
@@ -40,11 +44,8 @@ class Generations:
 
     async def get(self, generation_id: int, user_id: int | None = None) -> Generation:
         """Raises GenerationNotFound, also when it is not `user_id`'s."""
-        here = generations.c.id == generation_id
-        if user_id is not None:
-            here &= generations.c.user_id == user_id
-        row = (await self._connection.execute(select(*COLUMNS).where(here))).mappings().first()
-        if row is None:
+        row = (await self._connection.execute(_GET, {"row": generation_id})).mappings().first()
+        if row is None or user_id not in (None, row["user_id"]):
             raise GenerationNotFound(generation=generation_id)
         return read(row)
 
@@ -63,14 +64,12 @@ class Generations:
 
     async def place(self, generation: Generation) -> int:
         """Its place in line, 1 being next: how many queued ones for the same model have an earlier turn, and itself."""
-        ahead = (generations.c.state == State.QUEUED) & (generations.c.model == generation.model)
-        earlier = (generations.c.turn < generation.turn) | ((generations.c.turn == generation.turn) & (generations.c.id < generation.id))
-        return 1 + (await self._connection.scalar(select(func.count()).where(ahead, earlier)) or 0)
+        where = {"of": generation.model, "at": generation.turn, "row": generation.id}
+        return 1 + (await self._connection.scalar(_AHEAD, where) or 0)
 
     async def running_since(self, generation: Generation) -> int | None:
         """When the current attempt began, in microseconds; None when none runs."""
-        query = select(attempts.c.started_at).where(attempts.c.generation_id == generation.id, attempts.c.finished_at.is_(None))
-        started: int | None = await self._connection.scalar(query.limit(1))
+        started: int | None = await self._connection.scalar(_STARTED, {"row": generation.id})
         return started
 
     async def tries_of_owner(self, owner_id: int) -> dict[str, int]:

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, case, delete, exists, func, select, update
+from sqlalchemy import Integer, bindparam, case, delete, exists, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
-from core.db import DAY, SECOND, Moment, one_of
+from core.db import DAY, SECOND, Moment, Rows, one_of, run_rows
 from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, State, inbox, outbox
 
 LEASE = 30 * SECOND
@@ -18,8 +18,78 @@ KEEP = 30 * DAY
 PRUNE_BATCH = 1000
 FOLLOWING = ("generation", "payment", "ballot")
 """The kinds of row whose message is edited while what it is about goes on."""
-_TOUCH = (
-    update(outbox).where(one_of(outbox.c.subject, "subjects"), outbox.c.state == State.LIVE).values(due_at=bindparam("now", type_=Moment))
+_NOW, _UNTIL, _AT = (bindparam(name, type_=Moment) for name in ("now", "until", "at"))
+_MOST = bindparam("most", type_=Integer)
+_earlier, _waiting = inbox.alias(), outbox.alias()
+_EVENTS = (
+    select(inbox.c.id, inbox.c.event_id, inbox.c.chat, inbox.c.body)
+    .where(inbox.c.platform == bindparam("on"), inbox.c.handled_at.is_(None), inbox.c.body.is_not(None), inbox.c.leased_until <= _NOW)
+    .where(
+        ~exists().where(
+            _earlier.c.platform == bindparam("on"), _earlier.c.handled_at.is_(None), _earlier.c.chat == inbox.c.chat,
+            _earlier.c.id < inbox.c.id,
+        )
+    )
+    .order_by(inbox.c.id)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+)  # fmt: skip
+_LEASE_EVENTS = update(inbox).where(one_of(inbox.c.id, "ids")).values(leased_until=_UNTIL)
+_FIRST = {
+    dialect: insert_(inbox)
+    .on_conflict_do_update(
+        index_elements=["platform", "event_id"],
+        set_={"handled_at": literal_column("excluded.handled_at"), "body": None},
+        where=inbox.c.handled_at.is_(None),
+    )
+    .returning(inbox.c.id)
+    for dialect, insert_ in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
+}
+_HANDLED = Rows("handled", platform="text", event_id="text", chat="text", at="bigint")
+_MARK = """
+INSERT INTO inbox (platform, event_id, chat, received_at, handled_at)
+SELECT platform, event_id, chat, at, at FROM {handled} WHERE true
+ON CONFLICT (platform, event_id) DO UPDATE SET handled_at = excluded.handled_at, body = NULL WHERE inbox.handled_at IS NULL"""
+_SAID = Rows(
+    "said", key="text", platform="text", chat="text", kind="text", subject="text", body="text", state="text", due_at="bigint",
+    leased_until="bigint", created_at="bigint",
+)  # fmt: skip
+_SAY = f"""
+INSERT INTO outbox ({", ".join(_SAID.columns)}) SELECT * FROM {{said}} WHERE true ON CONFLICT (key) DO NOTHING RETURNING key, id"""
+_DELIVERIES = (
+    select(outbox)
+    .where(one_of(outbox.c.platform, "platforms"), outbox.c.state.in_((State.WAITING, State.LIVE)))
+    .where(outbox.c.due_at <= _NOW, outbox.c.leased_until <= _NOW)
+    .where(
+        ~exists().where(
+            _waiting.c.platform == outbox.c.platform,
+            _waiting.c.chat == outbox.c.chat,
+            _waiting.c.state == State.WAITING,
+            case((outbox.c.state == State.WAITING, _waiting.c.id < outbox.c.id), else_=True),
+        )
+    )
+    .order_by(outbox.c.id)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True, of=outbox)
+)
+_LEASE_DELIVERIES = update(outbox).where(one_of(outbox.c.id, "ids")).values(leased_until=_UNTIL)
+_ROW = update(outbox).where(outbox.c.id == bindparam("row"))
+_NEW_MESSAGE = func.coalesce(bindparam("as_", type_=outbox.c.message.type), outbox.c.message)
+_DELIVERED = _ROW.values(state=bindparam("new"), leased_until=0, due_at=func.coalesce(_AT, outbox.c.due_at), message=_NEW_MESSAGE)
+_follows = outbox.c.kind.in_(FOLLOWING)
+_ARRIVED = _ROW.where(outbox.c.state == State.WAITING).values(
+    state=case((_follows, State.LIVE), else_=State.DONE),
+    due_at=case((_follows, _AT), else_=outbox.c.due_at),
+    message=_NEW_MESSAGE,
+    leased_until=0,
+)
+_PUT_OFF = _ROW.values(due_at=_AT, leased_until=0)
+_TOUCH = update(outbox).where(one_of(outbox.c.subject, "subjects"), outbox.c.state == State.LIVE).values(due_at=_NOW)
+_LIVE_MESSAGE = (
+    select(outbox.c.id, outbox.c.message)
+    .where(outbox.c.subject == bindparam("about"), outbox.c.platform == bindparam("on"), outbox.c.chat == bindparam("in_"))
+    .where(outbox.c.state == State.LIVE, outbox.c.message.is_not(None))
+    .limit(1)
 )
 
 
@@ -44,42 +114,23 @@ class Mailbox:
 
     async def take_events(self, platform: str, limit: int) -> list[Received]:
         """Leases waiting events, at most one per chat (its first), oldest first."""
-        earlier = inbox.alias()
-        waiting = (inbox.c.platform == platform) & inbox.c.handled_at.is_(None) & inbox.c.body.is_not(None)
-        first = ~exists().where(
-            earlier.c.platform == platform, earlier.c.handled_at.is_(None), earlier.c.chat == inbox.c.chat, earlier.c.id < inbox.c.id
-        )
-        query = select(inbox.c.id, inbox.c.event_id, inbox.c.chat, inbox.c.body).where(waiting, first, inbox.c.leased_until <= self._now)
-        rows = (await self._connection.execute(query.order_by(inbox.c.id).limit(limit).with_for_update(skip_locked=True))).all()
+        rows = (await self._connection.execute(_EVENTS, {"on": platform, "now": self._now, "most": limit})).all()
         if rows:
-            leased = update(inbox).where(inbox.c.id.in_([row.id for row in rows])).values(leased_until=self._now + LEASE)
-            await self._connection.execute(leased)
+            await self._connection.execute(_LEASE_EVENTS, {"ids": [row.id for row in rows], "until": self._now + LEASE})
         return [Received(event_id, chat, body) for _, event_id, chat, body in rows]
 
     async def first(self, platform: str, event_id: str, chat: str) -> bool:
         """Marks an event as handled, in the transaction of its effects; False when it was handled before."""
         assert len(event_id) <= MAX_EVENT_ID, event_id
-        insert_ = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
-        row = insert_(inbox).values(platform=platform, event_id=event_id, chat=chat, received_at=self._now, handled_at=self._now)
-        marked = row.on_conflict_do_update(
-            index_elements=["platform", "event_id"], set_={"handled_at": self._now, "body": None}, where=inbox.c.handled_at.is_(None)
-        ).returning(inbox.c.id)
-        return (await self._connection.execute(marked)).first() is not None
+        row = {"platform": platform, "event_id": event_id, "chat": chat, "received_at": self._now, "handled_at": self._now}
+        return (await self._connection.execute(_FIRST[self._dialect], row)).first() is not None
 
     async def mark_handled(self, events: Sequence[tuple[str, str, str]]) -> None:
         """`first` for many (platform, event id, chat) whose effects are unique by themselves."""
         if not events:
             return
-        insert_ = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
-        rows = [
-            {"platform": platform, "event_id": event_id, "chat": chat, "received_at": self._now, "handled_at": self._now}
-            for platform, event_id, chat in events
-        ]
-        marked = {"handled_at": self._now, "body": None}
-        await self._connection.execute(
-            insert_(inbox).on_conflict_do_update(index_elements=["platform", "event_id"], set_=marked, where=inbox.c.handled_at.is_(None)),
-            rows,
-        )
+        rows = [(platform, event_id, chat, self._now) for platform, event_id, chat in events]
+        await run_rows(self._connection, _MARK, {_HANDLED: rows})
 
     async def received_at(self, platform: str, event_id: str) -> int | None:
         """When an event was stored, in microseconds; None when it was not."""
@@ -96,45 +147,21 @@ class Mailbox:
         """Writes outbox rows; returns the new rows by their keys. A key that was used before writes nothing and is left out."""
         if not notices:
             return {}
-        insert_ = postgresql.insert if self._dialect == "postgresql" else sqlite.insert
         rows = [
-            {
-                "key": each.key,
-                "platform": each.address.platform,
-                "chat": each.address.chat,
-                "kind": each.kind,
-                "subject": each.subject,
-                "body": json.dumps(each.body, ensure_ascii=False),
-                "state": State.WAITING,
-                "due_at": self._now,
-                "leased_until": each.leased_until,
-                "created_at": self._now,
-            }
+            (
+                each.key, each.address.platform, each.address.chat, each.kind, each.subject, json.dumps(each.body, ensure_ascii=False),
+                State.WAITING, self._now, each.leased_until, self._now,
+            )
             for each in notices
-        ]
-        new = insert_(outbox).on_conflict_do_nothing(index_elements=["key"]).returning(outbox.c.key, outbox.c.id)
-        return {key: row_id for key, row_id in await self._connection.execute(new, rows)}
+        ]  # fmt: skip
+        return {key: row_id for key, row_id in await run_rows(self._connection, _SAY, {_SAID: rows})}
 
     async def take_deliveries(self, platforms: Sequence[str], limit: int) -> list[Delivery]:
         """Leases what is due: of each chat its first waiting row, and live rows whose chat has nothing waiting. Oldest first."""
-        waiting = outbox.alias()
-        before = exists().where(
-            waiting.c.platform == outbox.c.platform,
-            waiting.c.chat == outbox.c.chat,
-            waiting.c.state == State.WAITING,
-            case((outbox.c.state == State.WAITING, waiting.c.id < outbox.c.id), else_=True),
-        )
-        query = select(outbox).where(
-            outbox.c.platform.in_(platforms),
-            outbox.c.state.in_((State.WAITING, State.LIVE)),
-            outbox.c.due_at <= self._now,
-            outbox.c.leased_until <= self._now,
-            ~before,
-        )
-        rows = (await self._connection.execute(query.order_by(outbox.c.id).limit(limit).with_for_update(skip_locked=True))).all()
+        wanted = {"platforms": platforms, "now": self._now, "most": limit}
+        rows = (await self._connection.execute(_DELIVERIES, wanted)).all()
         if rows:
-            leased = update(outbox).where(outbox.c.id.in_([row.id for row in rows])).values(leased_until=self._now + LEASE)
-            await self._connection.execute(leased)
+            await self._connection.execute(_LEASE_DELIVERIES, {"ids": [row.id for row in rows], "until": self._now + LEASE})
         return [
             Delivery(
                 row.id, Address(row.platform, row.chat), row.kind, row.subject, json.loads(row.body), row.state == State.LIVE, row.tries,
@@ -149,24 +176,12 @@ class Mailbox:
 
     async def delivered(self, row_id: int, message: str | None, next_edit: int | None = None) -> None:
         """A row was sent or edited. With `next_edit` it stays live and is due then."""
-        values = {"state": State.DONE, "leased_until": 0}
-        if next_edit is not None:
-            values |= {"state": State.LIVE, "due_at": next_edit}
-        if message is not None:
-            values["message"] = message
-        await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
+        state = State.DONE if next_edit is None else State.LIVE
+        await self._connection.execute(_DELIVERED, {"row": row_id, "new": state, "at": next_edit, "as_": message})
 
     async def arrived(self, row_id: int, message: str, next_edit: int) -> None:
         """Whoever wrote a row has sent it. A message that follows a generation stays live, and is edited as soon as something changes."""
-        live = outbox.c.kind.in_(FOLLOWING)
-        values = {
-            "state": case((live, State.LIVE), else_=State.DONE),
-            "due_at": case((live, next_edit), else_=outbox.c.due_at),
-            "message": message,
-            "leased_until": 0,
-        }
-        here = (outbox.c.id == row_id) & (outbox.c.state == State.WAITING)
-        await self._connection.execute(update(outbox).where(here).values(**values))
+        await self._connection.execute(_ARRIVED, {"row": row_id, "at": next_edit, "as_": message})
 
     async def postpone(self, row_id: int, due_at: int) -> None:
         """A row could not be sent now; it is tried again at `due_at`, and what is behind it in its chat waits."""
@@ -175,7 +190,7 @@ class Mailbox:
 
     async def put_off(self, row_id: int, due_at: int) -> None:
         """A row waits for its chat's flood limit; that is no failed try."""
-        await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(due_at=due_at, leased_until=0))
+        await self._connection.execute(_PUT_OFF, {"row": row_id, "at": due_at})
 
     async def drop(self, row_id: int, problem: str) -> None:
         """A row can never be delivered."""
@@ -205,17 +220,11 @@ class Mailbox:
     async def take_live(self, address: Address, subject: str) -> tuple[int, str] | None:
         """Leases the live message about a subject in a chat, which is about to go, so that nobody edits it meanwhile: its row and the
         platform's message id."""
-        query = select(outbox.c.id, outbox.c.message).where(
-            outbox.c.subject == subject,
-            outbox.c.platform == address.platform,
-            outbox.c.chat == address.chat,
-            outbox.c.state == State.LIVE,
-            outbox.c.message.is_not(None),
-        )
-        row = (await self._connection.execute(query.limit(1))).first()
+        here = {"about": subject, "on": address.platform, "in_": address.chat}
+        row = (await self._connection.execute(_LIVE_MESSAGE, here)).first()
         if row is None:
             return None
-        await self._connection.execute(update(outbox).where(outbox.c.id == row.id).values(leased_until=self._now + LEASE))
+        await self._connection.execute(_LEASE_DELIVERIES, {"ids": [row.id], "until": self._now + LEASE})
         return row.id, row.message
 
     async def prune(self) -> int:

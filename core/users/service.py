@@ -17,6 +17,12 @@ from core.users.rules import strikes_in, struck
 MAX_ADMINS = 50
 """Admins that are told of something."""
 _USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
+_GET = select(*_USER).where(users.c.id == bindparam("row"))
+_FIND = (
+    select(*_USER)
+    .join(identities, identities.c.user_id == users.c.id)
+    .where(identities.c.platform == bindparam("on"), identities.c.external_id == bindparam("as_"))
+)
 
 
 class Users:
@@ -28,10 +34,7 @@ class Users:
 
     async def find(self, platform: str, external_id: str) -> User | None:
         """The user behind an identity."""
-        query = select(*_USER).join(identities, identities.c.user_id == users.c.id)
-        row = (
-            await self._connection.execute(query.where(identities.c.platform == platform, identities.c.external_id == external_id))
-        ).first()
+        row = (await self._connection.execute(_FIND, {"on": platform, "as_": external_id})).first()
         return _user(row) if row else None
 
     async def resolve(self, identity: Identity) -> User:
@@ -63,7 +66,7 @@ class Users:
 
     async def get(self, user_id: int) -> User:
         """Raises UserNotFound."""
-        row = (await self._connection.execute(select(*_USER).where(users.c.id == user_id))).first()
+        row = (await self._connection.execute(_GET, {"row": user_id})).first()
         if row is None:
             raise UserNotFound(user=user_id)
         return _user(row)
