@@ -14,6 +14,7 @@ TAGS = [
     {"name": "wallet", "description": "Credits: balances, statement, payments."},
     {"name": "disputes", "description": "Against a delivered picture, and what was decided."},
     {"name": "presets", "description": "Templates of prompts, and publishing them."},
+    {"name": "pools", "description": "Credits that communities share: those that one may spend, and giving to them."},
     {"name": "resources", "description": "Lending keys."},
     {
         "name": "OpenAI-compatible",

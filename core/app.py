@@ -105,10 +105,6 @@ class App:
         self.moderation = load_moderation(settings.moderation_file)
         self.rails = rails
         self.moderator = moderator
-        self._limits = {
-            "minutes": settings.generation_minutes, "queued_per_user": settings.queued_per_user,
-            "strikes_per_user": settings.strikes_per_user,
-        }  # fmt: skip
         self.classifier = classifier
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
@@ -175,6 +171,15 @@ class App:
         except ForbiddenPrompt:
             await self.run(lambda work: work.users.strike({user_id: 1}, self.settings.strikes_per_user))
             raise
+
+    @property
+    def _limits(self) -> dict[str, int]:
+        """What `submit_many` is told of the settings."""
+        settings = self.settings
+        return {
+            "minutes": settings.generation_minutes, "queued_per_user": settings.queued_per_user,
+            "strikes_per_user": settings.strikes_per_user,
+        }  # fmt: skip
 
     async def submit(self, order: Order) -> Submitted:
         """Holds and queues, together with whatever is submitted at the same time. Raises the refusal."""

@@ -31,7 +31,7 @@ _SCHEMA = (
     )
     + " UNION ALL SELECT xmin::text::bigint FROM pg_class WHERE relkind <> 'S') AS rows"
 )
-"""The newest transaction that changed a schema."""
+"""The newest transaction that changed a schema, and the revision it is at."""
 _ALONE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 _EMPTY = """
 DO $$
@@ -47,8 +47,8 @@ END $$"""
 
 _lent: dict[str, list[tuple[str, int]]] = {}
 """Of each template: the databases that nobody uses, and how often each was used."""
-_schemas: dict[str, int] = {}
-"""Of each template: the newest transaction that changed its schema."""
+_schemas: dict[str, str] = {}
+"""Of each template: what tells its schema."""
 
 
 def migrated_template(server: str) -> str:
@@ -84,7 +84,7 @@ def lent(server: str, template: str) -> Iterator[str]:
         name, times = f"aetherflow_{uuid.uuid4().hex}", 0
         apart(asyncio.run, _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         if template not in _schemas:
-            _schemas[template] = apart(asyncio.run, _newest_change(server, name))
+            _schemas[template] = apart(asyncio.run, _schema(server, name))
     try:
         yield sqlalchemy_url(server, name)
     finally:
@@ -128,15 +128,15 @@ async def _execute(server: str, statement: str) -> None:
         await connection.close()
 
 
-async def _newest_change(server: str, name: str) -> int:
+async def _schema(server: str, name: str) -> str:
     connection: Any = await asyncpg.connect(urlsplit(server)._replace(path=f"/{name}").geturl())
     try:
-        return int(await connection.fetchval(_SCHEMA))
+        return str(await connection.fetchval(_SCHEMA))
     finally:
         await connection.close()
 
 
-async def _emptied(server: str, name: str, schema: int) -> bool:
+async def _emptied(server: str, name: str, schema: str) -> bool:
     """Whether the database was emptied; not so where a test changed its schema."""
     connection: Any = await asyncpg.connect(urlsplit(server)._replace(path=f"/{name}").geturl())
     try:

@@ -137,7 +137,9 @@ async def refused(desk: Desk, *told: str, **said: Any) -> Answer:
     before = await desk.dump()
     answer = await desk.says(**said)
     words = sentence(answer)
-    assert await desk.dump() == before
+    after = await desk.dump()
+    changed = {name: (before[name], each) for name, each in after.items() if each != before[name]}
+    assert not changed, changed
     assert answer.private
     assert all(each in words for each in told), words
     assert re.search(DO[desk.locale], words.lower()), f"does not say what to do: {words}"
