@@ -197,7 +197,13 @@ async def lend(app: App, worker: Worker) -> None:
         drafted = await app.run(lambda work: work.resources.draft(miner.id, rule, "en", KEYS))
         lent.append(await app.hand_over(drafted, Secret(f"sk-demo-bench{number:04d}")))
     await worker.probe()
-    limits = {"max_concurrency": CALLS_PER_KEY, "per_minute": 100_000, "day_limit": PLENTY, "month_limit": PLENTY}
+    limits = {
+        "max_concurrency": CALLS_PER_KEY,
+        "strike_limit": CALLS_PER_KEY,
+        "per_minute": 100_000,
+        "day_limit": PLENTY,
+        "month_limit": PLENTY,
+    }
     for each in lent:
 
         async def list_(work: UnitOfWork, which: int = each.id) -> None:

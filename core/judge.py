@@ -33,17 +33,21 @@ class Judge:
 
     async def of_prompt(self, generation: Generation) -> Verdict | None:
         """What follows from a prompt. Where the moderation provider is silent, the word lists were enough or, by setting, the generation
-        waits for an answer; None when its time is over."""
+        waits for an answer; None after that, or when its time is over: what its key may do in a minute was reckoned before."""
         app = self._app
         if app.moderator is None or not generation.prompt:
             return Verdict.FINE
+        waited = False
         while (found := await app.moderator.look(generation.prompt)) is None:
             log.warning("moderation_silent", generation=generation.id, outage=app.settings.moderation_outage)
             if app.settings.moderation_outage == "go_on":
                 return Verdict.FINE
             if app.now() >= generation.deadline:
                 return None
+            waited = True
             await asyncio.sleep(RETRY_SECONDS)
+        if waited:
+            return None
         return app.moderation.judge(found, generation.audience)
 
     async def of_picture(self, generation: Generation, data: bytes) -> Verdict:

@@ -193,18 +193,20 @@ class Worker:
         return await provider.generate(request, key, timeout=settings.call_seconds)
 
     async def _open(self, sealed: Sealed, generation: Generation) -> Secret | None:
-        """The key in clear, for one call. While the KMS is away the generation waits; None when its time is over. Raises CannotOpen."""
-        said = False
-        while True:
-            try:
-                return await self._app.vault.open(sealed)
-            except VaultAway as error:
-                if not said:
-                    log.warning("kms_waited_for", generation=generation.id, problem=error.facts["problem"])
-                    said = True
-            if self._app.now() >= generation.deadline:
-                return None
+        """The key in clear, for one call. While the KMS is away the generation waits; None once it is back, or the time is over: whoever
+        has waited begins anew, as what a key may do in a minute, and when, was reckoned at the claim. Raises CannotOpen."""
+        try:
+            return await self._app.vault.open(sealed)
+        except VaultAway as error:
+            log.warning("kms_waited_for", generation=generation.id, problem=error.facts["problem"])
+        while self._app.now() < generation.deadline:
             await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self._app.vault.open(sealed)
+            except VaultAway:
+                continue
+            break
+        return None
 
     async def _settle(self, settlement: Settlement) -> bool:
         async for attempt in stamina.retry_context(on=(DBAPIError, OSError), attempts=None, timeout=SETTLE_SECONDS, wait_max=5.0):
@@ -377,6 +379,7 @@ async def _prune(work: UnitOfWork) -> None:
     """Deletes what was kept long enough."""
     await work.mailbox.prune()
     await work.idempotency.prune()
+    await work.leaving.doom_uploads()
     await work.access.prune()
 
 

@@ -81,7 +81,7 @@ class Chat:
 
     async def handle(self, event: Event) -> Answer:
         """See ChatPort. Every refusal becomes words; only a bug or a database that is away raises."""
-        event = settled(_without_zero(event))
+        event = settled(_tidied(event))
         user = await self._resolve(event)
         said = f"{event.text} {event.argument} {' '.join(event.options.values())} {' '.join(event.answers.values())}"
         pasted = KEY.search(said) is not None
@@ -135,7 +135,7 @@ class Chat:
 
     async def asks(self, event: Event) -> Place | None:
         """See ChatPort."""
-        return await asks(self.app, event)
+        return await asks(self.app, _tidied(event))
 
     async def _submit(self, event: Event, order: Order, user: User) -> Answer:
         if event.heard is not None:
@@ -363,8 +363,11 @@ class Chat:
         return self.words.plain(Text(name), locale)
 
 
-def _without_zero(event: Event) -> Event:
-    """The event without zero bytes, which no database takes. A prompt's are refused by its own rules, with a word about them."""
+def _tidied(event: Event) -> Event:
+    """The event without zero bytes, which no database takes, and with plain spaces between the words of an action, whatever was sent in
+    place of a button's: so that everybody reads the same words. A prompt's are refused by its own rules, with a word about them."""
+    if event.action is not None:
+        event = replace(event, action="".join(each if each.isprintable() else " " for each in event.action.replace("\0", "")))
     person = replace(event.person, name=event.person.name.replace("\0", ""))
     if event.command == "imagine":
         return replace(event, person=person)

@@ -6,7 +6,6 @@ from bots.chat import forms
 from bots.chat.types import Button, Event, Place, Reply
 from bots.chat.wishes import recalled
 from core.app import App
-from core.pools.models import Spenders
 
 SPENDING = frozenset({"imagine", "again", "vary", "upscale", "edited", "fill", "cheaper", "agree"})
 """What a pool may pay for, and the votes on it."""
@@ -20,8 +19,8 @@ MAX_ACTION = 64
 
 
 async def asks(app: App, event: Event) -> Place | None:
-    """See ChatPort: the group about which its platform is asked. For what members spend that is seldom: said in a group, a wish needs it
-    only where its pool pays for admins alone; a press, and what is said elsewhere, does not show that the person is there."""
+    """See ChatPort: the group about which its platform is asked: of each wish that a pool may pay for, as neither a press nor a comment in
+    a discussion group shows that the person is a member (core.telegram.org/tdlib/docs, join_to_send_messages)."""
     place, word = await _about(app, event)
     if place is None or place.community is None:
         return None
@@ -36,8 +35,7 @@ async def asks(app: App, event: Event) -> Place | None:
         return place if begins else None
     if community is None or not community.policy.enabled:
         return None
-    said_there = event.place.community is not None and event.action is None
-    return None if said_there and community.policy.spenders is not Spenders.ADMINS else place
+    return place
 
 
 def settled(event: Event) -> Event:
@@ -75,7 +73,7 @@ async def _about(app: App, event: Event) -> tuple[Place | None, str]:
     if (named := _named(event)) is not None:
         return Place(named, private=False, community=named, channels=(named,)), event.word
     if event.word == "cheaper":
-        found = await recalled(app.hints, event, (event.action or "").split()[1:2][0] if " " in (event.action or "") else "")
+        found = await recalled(app.hints, event, next(iter((event.action or "").split()[1:]), ""))
         return (found.place if found else None), event.word
     last = await forms.last(app.hints, event) if event.text or event.word == "form" else None
     return (last.place, last.action.partition(" ")[0]) if last else (None, "")

@@ -158,7 +158,7 @@ class Event:
     @property
     def word(self) -> str:
         """The command, or the first word of the action; empty for a plain text."""
-        return self.command or (self.action or "").partition(" ")[0]
+        return self.command or next(iter((self.action or "").split()), "")
 
     @property
     def private_chat(self) -> str:

@@ -58,7 +58,7 @@ class TelegramHandlers:
             event = await read(update, self._bot)
             if event is not None and (asked := await self._chat.asks(event)) is not None:
                 there = asked == event.place
-                said = await membership(self._bot, asked, event.person.id, there=there)
+                said = await membership(self._bot, asked, event.person.id, there=there and event.action is None)
                 event = replace(event, place=said) if there else replace(event, about=said)
         except TelegramError as error:
             raise failure(error) from None

@@ -142,7 +142,7 @@ def _press(update_id: int, query: CallbackQuery) -> Event | None:
         id=str(update_id),
         platform="telegram",
         person=person_of(query.from_user),
-        place=_place(query.message),
+        place=replace(_place(query.message), member=False),  # a press is no proof of it; where it matters Telegram is asked
         action=query.data,
         message=str(query.message.message_id),
     )

@@ -51,7 +51,7 @@ _SHUT_OUT = (
 )  # fmt: skip
 _GONE = (
     "chat not found", "message to edit not found", "message can't be edited", "was kicked", "not a member", "was deleted",
-    "was deactivated", "chat_id is empty", "peer_id_invalid", "message_id_invalid", "topic_closed", "topic_deleted",
+    "was deactivated", "chat_id is empty", "peer_id_invalid", "message_id_invalid",
 )  # fmt: skip
 _NOT_MODIFIED = "message is not modified"
 _NO_TEXT = "no text in the message to edit"

@@ -72,6 +72,7 @@ CHECKS: dict[str, str] = {
         ON running.generation_id = generations.id
         WHERE COALESCE(running.n, 0) <> CASE WHEN generations.state = 'running' THEN 1 ELSE 0 END LIMIT 20""",
     "no generation was tried twice on one resource": """SELECT generation_id FROM attempts
+        WHERE COALESCE(fault, '') NOT IN ('unopened', 'unchecked')
         GROUP BY generation_id, resource_id HAVING COUNT(*) > 1 LIMIT 20""",
     "every resource has as many calls in flight as open attempts": """SELECT resources.id FROM resources
         LEFT JOIN (SELECT resource_id, COUNT(*) AS n FROM attempts WHERE finished_at IS NULL GROUP BY resource_id) AS running

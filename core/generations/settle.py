@@ -30,6 +30,8 @@ RELEASE_BATCH = 200
 EXPIRE_BATCH = 200
 REFUSALS = frozenset({Fault.MODERATED, Fault.FORBIDDEN, Fault.WITHHELD})
 """Faults that the creator is to blame for: strikes."""
+UNCALLED = frozenset({Fault.UNOPENED, Fault.UNCHECKED})
+"""Faults of our own, before anybody was called: the same resource may serve it."""
 
 
 @dataclass(slots=True)
@@ -86,13 +88,13 @@ async def settle_many(connection: AsyncConnection, settlements: Sequence[Settlem
         row = rows[lease.generation.id]
         assert row["state"] == State.RUNNING and row["fence"] == lease.fence, row["id"]
         _decide(book, settlement, row, now, rules, royalties)
+    if book.struck:
+        await Users(connection, now).strike(book.struck, rules.strikes)  # users before accounts, as submits lock them
     await _write(connection, book, now)
     changes = [{"row": id_, **used, **health_values(healths[id_])} for id_, used in sorted(back.items())]
     if changes:
         await Resources(connection, now).give_back(changes)
     await _tell_owners(connection, lent, healths, back, now)
-    if book.struck:
-        await Users(connection, now).strike(book.struck, rules.strikes)
     for lease in missing:
         await Resources(connection, now).lose_model(lease.resource_id, lease.provider_model, rules.catalog.served_by(lease.provider))
     return answers
@@ -115,9 +117,10 @@ def _decide(book: _Book, settlement: Settlement, row: RowMapping, now: int, rule
         return
     if settlement.fault in REFUSALS:
         book.struck[generation.user_id] = book.struck.get(generation.user_id, 0) + 1
-    reason = tries_left(settlement, len(json.loads(row["tried"])), rules.tries, now, generation.deadline)
+    tried = [each for each in json.loads(row["tried"]) if settlement.fault not in UNCALLED or each != lease.resource_id]
+    reason = tries_left(settlement, len(tried), rules.tries, now, generation.deadline)
     if reason is None:
-        book.generations.append(_change(generation, State.QUEUED, None))
+        book.generations.append(_change(generation, State.QUEUED, None, tried=json.dumps(tried)))
         _touch(book, generation)
         return
     _fail(book, generation, reason, now)
@@ -145,8 +148,10 @@ _FACTS = {
     "state": "text", "finished_at": "bigint", "paid": "bigint", "shares": "text", "release_at": "bigint", "reason": "text", "blob": "text",
     "media_type": "text", "width": "int", "height": "int", "seed": "bigint", "digest": "text", "spoiler": "boolean",
 }  # fmt: skip
-_CHANGES = Rows("changes", row="bigint", **_FACTS)
-_CHANGE = f"UPDATE generations SET {', '.join(f'{name} = changes.{name}' for name in _FACTS)} FROM {{changes}} WHERE id = changes.row"
+_CHANGES = Rows("changes", row="bigint", **_FACTS, tried="text")
+_CHANGE = f"""
+UPDATE generations SET {", ".join(f"{name} = changes.{name}" for name in _FACTS)}, tried = COALESCE(changes.tried, generations.tried)
+FROM {{changes}} WHERE id = changes.row"""
 
 
 def _change(generation: Generation, state: State, finished_at: int | None, **facts: Any) -> dict[str, Any]:

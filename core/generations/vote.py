@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,7 +22,7 @@ from core.mailbox.service import Mailbox
 from core.moderation import Audience
 from core.pools.errors import BallotNotFound, BallotOver, MayNotVote, NotYourWish, TooManyBallots
 from core.pools.models import Asker, Ballot, BallotState, Community, Policy, Spenders, ballot_votes, ballots
-from core.pools.rules import shut_out, votes_needed
+from core.pools.rules import shut_out, votes_needed, voting
 from core.pools.service import Pools
 from core.users.models import users
 
@@ -98,7 +98,11 @@ class Ballots:
         if (why := await self._bars(ballot, user_id, community, voter)) is not None:
             raise MayNotVote(why=why)
         insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-        row = insert_(ballot_votes).values(ballot_id=ballot.id, user_id=user_id, at=self._now).on_conflict_do_nothing()
+        row = (
+            insert_(ballot_votes)
+            .values(ballot_id=ballot.id, user_id=user_id, at=self._now, rule=voting(community.policy))
+            .on_conflict_do_nothing()
+        )
         if (await self._connection.execute(row.returning(ballot_votes.c.user_id))).first() is None:
             raise MayNotVote(why="twice")
         needed = votes_needed(community.policy, ballot.price, ballot.needed)
@@ -133,10 +137,13 @@ class Ballots:
         return shut_out(community.policy, voter) or None
 
     async def _agreeing(self, ballot: Ballot, policy: Policy) -> int:
-        """Different people who agreed and still count: not frozen since, not joined into who asks or each other, not off the list."""
+        """Different people who agreed and still count: not frozen since, not joined into who asks or each other, not off the list, and let
+        vote by the rule that holds now."""
         kept = func.coalesce(users.c.merged_into, users.c.id)
         votes = select(kept).select_from(ballot_votes).join(users, users.c.id == ballot_votes.c.user_id)
         counted = votes.where(ballot_votes.c.ballot_id == ballot.id, ~users.c.frozen, kept != ballot.user_id)
+        if policy.spenders not in (Spenders.ALL, Spenders.LIST):
+            counted = counted.where(ballot_votes.c.rule == voting(policy))
         found = set(await self._connection.scalars(counted))
         if policy.spenders is Spenders.LIST:
             found &= set(await Pools(self._connection, self._now).listed(Community(ballot.community_id, "", policy)))
@@ -156,8 +163,9 @@ class Ballots:
 
     async def _end(self, ended: Sequence[Ballot], state: BallotState, why: str | None = None, generation_id: int | None = None) -> Ballot:
         """The rows are locked by the caller; returns the last as it is now."""
-        values = {"state": state, "why": why, "generation_id": generation_id, "wish": ""}
-        await self._connection.execute(update(ballots).where(ballots.c.id.in_([each.id for each in ended])).values(values))
+        values: dict[str, Any] = {"state": state, "why": why, "generation_id": generation_id, "wish": bindparam("left")}
+        left = [{"row": each.id, "left": "" if state is BallotState.AGREED else _upload(each)} for each in ended]
+        await self._connection.execute(update(ballots).where(ballots.c.id == bindparam("row")).values(values), left)
         await Mailbox(self._connection, self._now).touch([each.subject for each in ended])
         return await self.get(ended[-1].id)
 
@@ -174,19 +182,24 @@ class Ballots:
         here = (ballots.c.platform == old.platform) & (ballots.c.chat == old.chat) & (ballots.c.state == BallotState.OPEN)
         await self._connection.execute(update(ballots).where(here).values(chat=new))
 
-    async def forget(self, user_id: int) -> list[str]:
-        """Withdraws all that a user asked for, as they leave; the names of pictures that only these wishes held."""
+    async def forget(self, user_id: int) -> None:
+        """Withdraws all that a user asked for, as they leave."""
         mine = select(ballots).where(ballots.c.user_id == user_id, ballots.c.state == BallotState.OPEN).order_by(ballots.c.id)
         found = [_read(row) for row in (await self._connection.execute(mine.with_for_update())).mappings()]
         if found:
             await self._end(found, BallotState.WITHDRAWN)
-        return [blob for each in found if (blob := _load(each).wish.source_blob) is not None]
 
 
 def prompt_of(ballot: Ballot) -> tuple[str, str]:
     """The prompt and the model of a wish that is open."""
     wish = _load(ballot).wish
     return wish.prompt, wish.model or ""
+
+
+def _upload(ballot: Ballot) -> str:
+    """The name of the picture that only this wish holds, what somebody sent along: it is to be deleted. Another generation's is not."""
+    wish = _load(ballot).wish
+    return wish.source_blob if wish.source_blob is not None and wish.parent_id is None else ""
 
 
 def _dump(order: Order) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,7 +24,7 @@ from core.ledger.statement import MAX_LINES, statement
 from core.mailbox.models import outbox
 from core.payments.models import payments
 from core.payouts.models import OPEN_STATES, payouts
-from core.pools.models import ballots, community_spenders, pledges, refills
+from core.pools.models import BallotState, ballots, community_spenders, pledges, refills
 from core.pools.refill import Refills
 from core.pools.sponsor import Sponsors
 from core.presets.models import PresetState, presets
@@ -84,12 +84,13 @@ class Leaving:
             raise AdminApart()
         if owed := (await Ledger(self._connection, self._now).balances([debt(user.id)]))[debt(user.id)]:
             raise InDebt(debt=owed)
-        await self._end_work(user.id)
-        await Sponsors(self._connection, self._now).end_all(user.id)
+        await Sponsors(self._connection, self._now).end_all(user.id)  # before any account, as gifts do
         await Refills(self._connection, self._now).end_all(user.id)
-        wished = await Ballots(self._connection, self._now).forget(user.id)
+        await self._end_work(user.id)
+        await Ballots(self._connection, self._now).forget(user.id)
         mine = generations.c.user_id == user.id
-        named = (await self._connection.execute(select(generations.c.blob, generations.c.source_blob).where(mine))).all()
+        own = case((generations.c.parent_id.is_(None), generations.c.source_blob))  # what it was drawn from may be another's
+        named = (await self._connection.execute(select(generations.c.blob, own).where(mine))).all()
         known = select(identities.c.external_id, identities.c.platform, identities.c.chat).where(identities.c.user_id == user.id)
         places = (await self._connection.execute(known)).all()
         await self._connection.execute(
@@ -117,13 +118,22 @@ class Leaving:
         await self._connection.execute(update(users).where(users.c.id == user.id).values(name=GONE, frozen=True, roles=0))
         await Acts(self._connection, self._now).record(None, "erase", f"user:{user.id}", "by the person's own wish")
         charts = [f"{CHARTS}/{chart_name(kind, user.id)}.png" for kind in KINDS]
-        await self.doom([*covers, *charts, *wished, *(name for pair in named for name in pair if name)])
+        await self.doom([*covers, *charts, *(name for pair in named for name in pair if name)])
 
     async def doom(self, names: Iterable[str]) -> None:
         """A worker deletes the bytes of these pictures."""
         insert_ = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
         if rows := [{"name": name} for name in sorted(set(names))]:
             await self._connection.execute(insert_(doomed_blobs).on_conflict_do_nothing(), rows)
+
+    async def doom_uploads(self) -> None:
+        """Pictures that were sent along with wishes which ended without being drawn are for nobody any more."""
+        ended = (ballots.c.state != BallotState.OPEN) & (ballots.c.wish != "")
+        query = select(ballots.c.id, ballots.c.wish).where(ended).order_by(ballots.c.id).limit(BURIED_AT_ONCE)
+        rows = (await self._connection.execute(query.with_for_update(skip_locked=True))).all()
+        if rows:
+            await self.doom(name for _, name in rows)
+            await self._connection.execute(update(ballots).where(ballots.c.id.in_([id_ for id_, _ in rows])).values(wish=""))
 
     async def doomed(self) -> list[str]:
         """Pictures whose bytes are to be deleted, some at a time."""

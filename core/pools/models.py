@@ -92,7 +92,7 @@ ballots = Table(  # wishes that wait for members to agree, and what became of th
     Column("user_id", Id, ForeignKey("users.id"), nullable=False),  # who asks
     Column("price", BigInteger, nullable=False),  # milli-credits
     Column("needed", Integer, nullable=False),  # as the rule was when it was asked
-    Column("wish", Text, nullable=False),  # JSON while it is open, then empty: what is drawn has its own row
+    Column("wish", Text, nullable=False),  # JSON while it is open; then a picture to delete, or empty
     Column("state", String(16), nullable=False),
     Column("why", String(32)),  # the code by which it was refused in the end
     Column("generation_id", Id),
@@ -110,6 +110,7 @@ ballot_votes = Table(  # who agreed; a row is never changed
     Column("ballot_id", Id, ForeignKey("ballots.id"), primary_key=True, autoincrement=False),
     Column("user_id", Id, ForeignKey("users.id"), primary_key=True, autoincrement=False),
     Column("at", Moment, nullable=False),
+    Column("rule", String(16), nullable=False),  # who might spend then, and so vote
     Index("ix_ballot_votes_user_id", "user_id"),
 )
 

@@ -52,7 +52,7 @@ class Promises(Generic[Kind]):
         if community is None:
             raise PledgeNotFound()
         await self._lock(community)
-        if number not in [each.id for each in await self.mine(user_id)]:
+        if (await self._connection.execute(self._query(KEPT.c.id == user_id, self._table.c.id == number))).first() is None:
             raise PledgeNotFound()
         await self._end([number])
         return int(community)

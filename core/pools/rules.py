@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from core.db import DAY
 from core.errors import Refusal
@@ -99,6 +100,17 @@ def toggled(chosen: tuple[Named, ...], one: Named) -> tuple[Named, ...]:
     if len(chosen) >= MAX_CHOSEN:
         raise TooManyChosen(limit=MAX_CHOSEN)
     return (*chosen, one)
+
+
+def voting(policy: Policy) -> str:
+    """A word for who may vote by these rules: another word, other people.
+
+    >>> voting(Policy()), voting(Policy(spenders=Spenders.ROLES, roles=(("7", "Painters"),)))
+    ('all', 'roles:d7e47d2')
+    """
+    if policy.spenders is not Spenders.ROLES:
+        return policy.spenders.value
+    return f"roles:{sha256(' '.join(sorted(key for key, _ in policy.roles)).encode()).hexdigest()[:7]}"
 
 
 def votes_needed(policy: Policy, price: int, said: int) -> int:

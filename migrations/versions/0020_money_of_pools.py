@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("ballot_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("rule", sa.String(length=16), nullable=False),
         sa.ForeignKeyConstraint(["ballot_id"], ["ballots.id"], name=op.f("fk_ballot_votes_ballot_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_ballot_votes_user_id")),
         sa.PrimaryKeyConstraint("ballot_id", "user_id", name=op.f("pk_ballot_votes")),

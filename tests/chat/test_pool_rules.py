@@ -160,7 +160,7 @@ async def test_a_changed_prompt_is_not_the_preset_any_more(plain: Desk) -> None:
 
 
 async def test_the_platform_is_asked_when_it_matters(plain: Desk) -> None:
-    """Nobody is asked about for a wish that is said in the group, unless the pool pays for its admins alone."""
+    """Of every wish that a pool may pay for: in a discussion group whoever comments speaks, and is no member."""
     ask, said = plain.chat.asks, plain.event
     assert await ask(said(place=HERE, command="imagine")) is None, "no pool"
     assert await ask(said(place=HERE, command="pool")) == HERE, "who begins one?"
@@ -169,7 +169,7 @@ async def test_the_platform_is_asked_when_it_matters(plain: Desk) -> None:
     for who in ("all", "list", "admins"):
         await plain.says(place=RULER, action=f"pool_who {who}")
         asked[who] = await ask(said(place=HERE, command="imagine"))
-    assert asked == {"all": None, "list": None, "admins": HERE}
+    assert asked == {"all": HERE, "list": HERE, "admins": HERE}
     await plain.says(place=RULER, action="pool_who all")
     for quiet in ({"command": "pool"}, {"command": "balance"}, {"action": "pool_uses"}, {"action": "give 10"}, {"text": "hello"}):
         assert await ask(said(place=HERE, **quiet)) is None, quiet

@@ -1,14 +1,18 @@
 """Votes in both chats and languages: the rule, the message with its buttons and its progress, and what becomes of it."""
 
+import io
 import itertools
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from sqlalchemy import select, update
 
 from bots.chat.types import Answer, Event, Person, Place
 from core.address import Address
+from core.blobs import BlobNotFound
 from core.generations.pages import page
 from core.mailbox.models import outbox
 from core.pools.models import ballots, pool
@@ -124,3 +128,53 @@ async def test_a_cheaper_wish_that_is_dear_still_is_asked_for_in_the_group(desk:
     assert list(await desk.notices("ballot")) == ["-100"]
     question = await say(desk, "boss", admin=True, action="pool_votes")
     assert question.private and "3" in str(question.message and question.message.rows)
+
+
+@pytest.mark.parametrize("voted", [True, False])
+async def test_who_leaves_takes_no_picture_of_another(desk: Desk, voted: bool) -> None:
+    """Neither by a wish that waits for votes nor by a picture that was drawn from another's."""
+    await desk.stage.lend(KEY)
+    await founded(desk)
+    await say(desk, "boss", admin=True, action="pool_votes_set", answers={"vote_above": "-", "votes": "2"})
+    await say(desk, "ann", command="imagine", argument="a red fox")
+    worker = Worker(desk.stage.app, 1)
+    assert await work_off(worker) == 1
+    blob = (await desk.stage.generation(1)).blob
+    if voted:
+        await say(desk, "boss", admin=True, action="pool_votes_set", answers={"vote_above": "1", "votes": "2"})
+    await say(desk, "eve", action="vary 1")
+    assert await work_off(worker) == (0 if voted else 1)
+    async with desk.stage.app.read() as work:
+        eve = await work.users.find("telegram", "eve")
+    assert eve is not None and blob is not None
+    await desk.stage.app.run(lambda work: work.leaving.erase(eve))
+    await worker.sweep()
+    assert await desk.stage.app.blobs.get(blob)
+
+
+async def test_a_picture_sent_with_a_wish_that_lapses_is_deleted(desk: Desk) -> None:
+    await founded(desk)
+    drawn = io.BytesIO()
+    Image.new("RGB", (1024, 1024), "red").save(drawn, "PNG")
+    await say(desk, "ann", command="imagine", argument="a red fox", attachment=drawn.getvalue())
+    async with desk.stage.app.begin() as work:
+        blob = json.loads(str(await work.connection.scalar(select(ballots.c.wish))))["wish"]["source_blob"]
+        await work.connection.execute(update(ballots).values(expires_at=1))
+    for _ in range(3):
+        await Worker(desk.stage.app, 1).sweep()
+    with pytest.raises(BlobNotFound):
+        await desk.stage.app.blobs.get(blob)
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "\n", "\0 "])
+async def test_forged_presses_are_asked_about_too(desk: Desk, space: str) -> None:
+    """What is read as a vote is a vote for whoever decides whether the platform is asked, whatever stands between the words."""
+    await founded(desk)
+    asked = await say(desk, "ann", command="imagine", argument="a red fox")
+    assert asked.message is not None
+    forged = asked.message.rows[0][0].action.replace(" ", space)
+    place = Place("-100", private=False, community="-100", member=False)
+    event = Event("forged", "telegram", Person("eve", "eve", desk.locale), place, action=forged, message="5")
+    assert await desk.chat.asks(event) == place
+    assert (await desk.chat.handle(event)).private
+    assert await desk.chat.asks(desk.event("ann", action=f"cheaper{space}")) is None

@@ -126,3 +126,15 @@ async def test_who_refills_and_until_when(stage: Stage) -> None:
 def test_what_is_no_refill(answers: dict[str, str]) -> None:
     with pytest.raises(BadPledge):
         read_refill(answers)
+
+
+async def test_whoever_refills_many_pools_ends_each(stage: Stage) -> None:
+    user = await stage.person("giver")
+    for number in range(11):
+        place = await stage.app.run(lambda work, n=number: work.pools.found("discord", f"g{n}", f"g{n}"))  # type: ignore[misc]  # a default
+        await promise(stage, place, user, 1_000, 5_000)
+    async with stage.app.read() as work:
+        (newest,) = await work.refills.of(11)
+    await stage.app.run(lambda work: work.refills.end(newest.id, user.id))
+    async with stage.app.read() as work:
+        assert await work.refills.of(11) == []

@@ -147,6 +147,9 @@ async def test_a_sealed_kms_is_waited_for_and_said(kms: Kms, database_url: str, 
         assert await stage.balance(f"user:{stage.creator.id}:wallet") == 1_000_000 - PRICE  # of the other it is held
         kms.sealed = False
         await calls[patient.id]
+        waited = await stage.generation(patient.id)
+        assert waited.state is State.QUEUED, "what its key may do in a minute is reckoned anew"
+        await work_off(worker)
         await worker.sweep()
         assert (await stage.generation(patient.id)).state is State.DELIVERED
         assert [key for key, _ in stage.provider.calls] == [KEY]

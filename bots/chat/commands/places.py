@@ -27,7 +27,7 @@ async def on_where(context: Context) -> Reply:
 async def on_here(context: Context) -> Reply:
     """It pays in this channel, group or topic, and in those that were chosen before; or here no more. Raises TooManyChosen."""
     only_admins(context)
-    here = next(iter(channels_of(context.event)), "")
+    here = "" if context.event.heard is not None else next(iter(channels_of(context.event)), "")
     name = (context.event.place.channel or here)[:MAX_NAME]
     return await _ruled(context, lambda now: replace(now, channels=toggled(now.channels, (here, name)) if here else now.channels))
 
@@ -76,8 +76,9 @@ def _shown(context: Context, community: Community) -> Reply:
     chosen = here in {key for key, _ in policy.channels}
     word = "not_here" if chosen else "here_too" if policy.channels else "only_here"
     everywhere = (Button(Text("button.pool_everywhere"), "pool_everywhere"),) if policy.channels else ()
+    place = (Button(Text(f"button.pool_{word}"), "pool_here", style="primary"),) if context.event.heard is None else ()
     rows = (
-        (Button(Text(f"button.pool_{word}"), "pool_here", style="primary"), *everywhere),
+        *([(*place, *everywhere)] if place or everywhere else []),
         (Button(Text("button.pool_presets"), "pool_presets"), Button(Text("button.pool"), "pool")),
     )
     return Reply(Text("pool.where", facts), rows=rows, edit=True)
