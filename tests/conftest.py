@@ -6,6 +6,7 @@ Pages are driven in tests/pages.
 """
 
 import os
+import re
 import shutil
 import sys
 import threading
@@ -47,10 +48,17 @@ def pytest_configure(config: pytest.Config) -> None:
 PAIRS = {("en", "sqlite"), ("zh", "postgresql")}
 """Which language of the chat layer's desk meets which database: each of both, and not each with each, as words and engines know nothing of
 each other. CI has 15 minutes."""
-DIVIDED = {f"test_rails_{each}.py" for each in ("alipay_table", "stripe_table", "stars_table", "killed")}
-"""Files whose cases are divided between the databases, by their names."""
+DIVIDED = {f"test_rails_{each}.py" for each in ("alipay_table", "stripe_table", "stars_table", "killed")} | {
+    "test_back_office.py",
+    "test_journey.py",
+}
+"""Files whose cases are divided between the databases, by their names, but for WHOLE: other files go the same ways on both."""
+WHOLE = {"test_lend_generate_deliver_and_no_key_anywhere"}
+_ENGINE = re.compile(r"(?<=\[)(sqlite|postgresql)(?=[-\]])")
 
 
+UNCOUNTED = {f"test_{each}.py" for each in ("at_once", "bench", "chat_bench", "journey", "roles", "secrets")}
+"""Files of long ways through everything, whose lines others run too."""
 _counted: dict[str, str] = {}
 """The first case of each test."""
 
@@ -69,9 +77,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_apart(item: pytest.Item) -> bool:
     callspec: Any = getattr(item, "callspec", None)
     params = callspec.params if callspec is not None else {}
-    if item.path.name in DIVIDED and "[" in item.name:
-        case = item.name.replace("[sqlite-", "[").replace("[postgresql-", "[")
-        return case != item.name and (crc32(case.encode()) % 2 == 0) != ("[sqlite-" in item.name)
+    if item.path.name in DIVIDED and (engine := _ENGINE.search(item.name)) and item.name.partition("[")[0] not in WHOLE:
+        case = item.name.replace(engine[0], "", 1)
+        return (crc32(case.encode()) % 2 == 0) != (engine[0] == "sqlite")
     return params.get("desk") in ("en", "zh") and "database_url" in params and (params["desk"], params["database_url"]) not in PAIRS
 
 
@@ -79,7 +87,8 @@ def _is_apart(item: pytest.Item) -> bool:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Lines are counted in the first case of each test, as the others run nearly the same ones, and not in tests that are `uncounted`:
     counting takes as long as running them."""
-    if _counted.get(item.nodeid.partition("[")[0]) == item.nodeid and item.get_closest_marker("uncounted") is None:
+    first = _counted.get(item.nodeid.partition("[")[0]) == item.nodeid and item.path.name not in UNCOUNTED
+    if first and item.get_closest_marker("uncounted") is None:
         return (yield)
     ours, threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
