@@ -16,6 +16,7 @@ import structlog
 
 from bots.chat.ports import GroupChatPort
 from bots.chat.types import Answer, Message, Sender, SendFailed
+from bots.discord.answers import Answers
 from bots.discord.incoming import Interaction, from_interaction, from_message, is_private_chat, typing_event
 from bots.discord.outgoing import PRIVATE_CHAT, failure
 from bots.discord.turn import NOT_EDITABLE, AnsweredElsewhere, Turn
@@ -34,13 +35,19 @@ log = structlog.get_logger(__name__)
 
 
 class Handlers:
-    """The adapter's incoming half. `prefixes` are the addresses that attachments may come from."""
+    """The adapter's incoming half. `answers` are shared with `sender`; `prefixes` are the addresses that attachments may come from."""
 
     def __init__(
-        self, chat: GroupChatPort, sender: Sender, prefixes: tuple[str, ...], first_answer_seconds: float = FIRST_ANSWER_SECONDS
+        self,
+        chat: GroupChatPort,
+        sender: Sender,
+        answers: Answers,
+        prefixes: tuple[str, ...],
+        first_answer_seconds: float = FIRST_ANSWER_SECONDS,
     ) -> None:
         self._chat = chat
         self._sender = sender
+        self._answers = answers
         self._prefixes = prefixes
         self._first_answer_seconds = first_answer_seconds
         self._seen: OrderedDict[int, None] = OrderedDict()
@@ -123,7 +130,7 @@ class Handlers:
             log.info("suggestions came too late", problem=failure(error).problem)
 
     async def _on_answerable(self, interaction: Interaction) -> None:
-        turn = Turn(interaction, quiet=self._is_quiet(interaction))
+        turn = Turn(interaction, self._answers, quiet=self._is_quiet(interaction))
         async with asyncio.TaskGroup() as tasks:
             thinking = tasks.create_task(self._think(interaction))
             await asyncio.wait({thinking}, timeout=self._first_answer_seconds)

@@ -5,13 +5,15 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import discord
 
 from bots.chat.types import Key, Message, Picture, Platform, SendFailed
+from bots.discord.answers import Answers
 
 CONTENT_LIMIT = 2000
 LABEL_LIMIT = 80
@@ -28,6 +30,7 @@ _GONE = {10003, 10004, 10008, 10013, 50033}  # unknown channel, server, message,
 _LATER = {20016, 20028, 30046, 40003, 40333}  # slow mode, write limits, old message edited too often, too many new chats, network
 _REFUSED = {20009, 50005, 200000}  # explicit content, somebody else's message, the server's own filter
 _MESSAGE_GONE = 10008
+_TOKEN_OVER = {10015, 50027}  # unknown webhook, invalid webhook token
 
 _TAG = re.compile(r"<(/?)(b|i|code)>")
 _MARKS = {"b": "**", "i": "*"}
@@ -195,14 +198,16 @@ def failure(error: Exception) -> SendFailed:
 class DiscordSender:
     """The Sender for Discord, on a client that has logged in; its gateway need not be connected.
 
-    `chat` is a channel's id, or "dm:<person>" for the private chat with a person, which is opened when there is none.
+    `chat` is a channel's id, or "dm:<person>" for the private chat with a person, which is opened when there is none. What is in `answers`
+    is changed through its interaction.
     """
 
     platform: Platform = "discord"
     max_picture_bytes = PICTURE_BYTES
 
-    def __init__(self, client: discord.Client) -> None:
+    def __init__(self, client: discord.Client, answers: Answers) -> None:
         self._client = client
+        self._answers = answers
 
     async def send(self, chat: str, message: Message, nonce: str) -> str:
         """Posts; the same `nonce` again within some minutes is the same message. Raises SendFailed."""
@@ -225,24 +230,53 @@ class DiscordSender:
 
     async def edit(self, chat: str, message_id: str, message: Message) -> None:
         """Replaces text, buttons and pictures of an earlier message. Raises SendFailed."""
+        number = _number(message_id)
+
+        async def change(said: discord.Webhook | None) -> None:
+            new: dict[str, Any] = {
+                "content": content(message.text) or None,
+                "attachments": files(message.pictures),
+                "view": view(message.rows),
+                "allowed_mentions": discord.AllowedMentions.none(),
+            }
+            if said is not None:
+                await said.edit_message(number, **new)
+            else:
+                await (await self._channel(chat)).get_partial_message(number).edit(**new)
+
         async with self._calling():
-            channel = await self._channel(chat)
-            await channel.get_partial_message(_number(message_id)).edit(
-                content=content(message.text) or None,
-                attachments=files(message.pictures),
-                view=view(message.rows),
-                allowed_mentions=discord.AllowedMentions.none(),
-            )
+            await self._through(number, change)
 
     async def delete(self, chat: str, message_id: str) -> None:
         """Removes a message; one that is gone already is no error. Raises SendFailed."""
+        number = _number(message_id)
+
+        async def remove(said: discord.Webhook | None) -> None:
+            if said is not None:
+                await said.delete_message(number)
+            else:
+                await (await self._channel(chat)).get_partial_message(number).delete()
+
         async with self._calling():
-            channel = await self._channel(chat)
             try:
-                await channel.get_partial_message(_number(message_id)).delete()
+                await self._through(number, remove)
             except discord.NotFound as error:
                 if error.code != _MESSAGE_GONE:
                     raise
+            self._answers.forget(number)
+
+    async def _through(self, message_id: int, call: Callable[[discord.Webhook | None], Awaitable[None]]) -> None:
+        """The call, through the interaction that the message answered while that is good, else through its channel (None)."""
+        said = self._answers.through(message_id)
+        if said is None:
+            return await call(None)
+        try:
+            await call(said)
+        except discord.HTTPException as error:
+            if error.code not in _TOKEN_OVER:
+                raise
+            self._answers.forget(message_id)
+            await call(None)
 
     async def _channel(self, chat: str) -> discord.DMChannel | discord.PartialMessageable:
         if chat.startswith(PRIVATE_CHAT):

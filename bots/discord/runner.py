@@ -18,6 +18,7 @@ from discord.http import Route
 
 from bots.chat.ports import GroupChatPort
 from bots.chat.types import Sender
+from bots.discord.answers import Answers
 from bots.discord.commands import declare
 from bots.discord.handlers import FIRST_ANSWER_SECONDS, Handlers
 from bots.discord.incoming import Interaction, cdn_prefixes
@@ -84,8 +85,9 @@ class DiscordRunner:
         client = await self._log_in(stop)
         if client is None:
             return
-        self._sender = DiscordSender(client)
-        client.handlers = Handlers(self._chat, self._sender, cdn_prefixes(self._api_url), self._first_answer_seconds)
+        answers = Answers()
+        self._sender = DiscordSender(client, answers)
+        client.handlers = Handlers(self._chat, self._sender, answers, cdn_prefixes(self._api_url), self._first_answer_seconds)
         try:
             await self._stay_connected(client, stop)
         finally:

@@ -15,6 +15,7 @@ import aiohttp
 import discord
 
 from bots.chat.types import Message, Question, Questions, SendFailed
+from bots.discord.answers import Answers
 from bots.discord.incoming import Interaction, is_private_chat, is_reachable
 from bots.discord.outgoing import CALL_SECONDS, content, failure, files, plain, view
 from core.words import LOCALES
@@ -46,10 +47,11 @@ class AnsweredElsewhere(Exception):
 class Turn:
     """`quiet`: a deferral shows to the asker alone. Raises SendFailed or AnsweredElsewhere for what Discord does, and nothing else."""
 
-    def __init__(self, interaction: Interaction, *, quiet: bool) -> None:
+    def __init__(self, interaction: Interaction, answers: Answers, *, quiet: bool) -> None:
         self.answered = False
         self.elsewhere = False
         self._interaction = interaction
+        self._answers = answers
         self._quiet = quiet
         self._thinking = False  # a "… is thinking" stands
         self._silent = False  # a press was acknowledged without a sign
@@ -130,7 +132,7 @@ class Turn:
         else:
             await self._first(lambda: self._interaction.response.edit_message(**_changed(message)))
         self.answered = True
-        return self._id(pressed.id, hidden=pressed.flags.ephemeral)
+        return NOT_EDITABLE if pressed.flags.ephemeral or not is_reachable(self._interaction) else str(pressed.id)
 
     async def _stop_thinking(self) -> None:
         """Takes "… is thinking" away: a first follow-up would take its place, and its visibility."""
@@ -168,7 +170,10 @@ class Turn:
         return failure(error)
 
     def _id(self, message_id: int | None, *, hidden: bool) -> str:
-        return NOT_EDITABLE if hidden or message_id is None or not is_reachable(self._interaction) else str(message_id)
+        if hidden or message_id is None or not is_reachable(self._interaction):
+            return NOT_EDITABLE
+        self._answers.remember(message_id, self._interaction.followup)
+        return str(message_id)
 
 
 async def _timed(call: Callable[[], Awaitable[T]]) -> T:

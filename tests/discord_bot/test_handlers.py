@@ -234,3 +234,26 @@ async def test_admins_of_the_server_are_told_apart(chat: FakeChat, sandbox: Disc
     assert places[ADMIN_CHANNEL].admin and not places[ADMIN_CHANNEL].age_restricted
     assert places[adult].age_restricted and not places[adult].admin
     assert not places[sandbox.private_chat(ADA)].admin and places[sandbox.private_chat(ADA)].community is None
+
+
+async def test_answers_to_interactions_are_changed_outside_the_limit_over_all_while_that_is_good(
+    chat: FakeChat, sandbox: DiscordSandbox, bot: DiscordRunner
+) -> None:
+    """What goes through a channel counts against 50 requests a second of the whole bot; those are for the pictures."""
+    chat.answers(Answer(message=Message("Queued")))
+    said = []
+    for number in range(4):
+        await sandbox.command(ADA, IMAGINE, "help")
+        said.append(str(await chat.until_sent(number + 1)))
+    await bot.sender.edit(IMAGINE, said[0], Message("Drawing"))
+    assert (await sandbox.wait_for(ADA, IMAGINE, lambda m: m["edited"]))["id"] == said[0]
+    await bot.sender.delete(IMAGINE, said[0])
+    sandbox.state.messages.pop(said[1])
+    await bot.sender.delete(IMAGINE, said[1])  # gone already
+    assert not [call for call in sandbox.rest.calls if call.startswith(("PATCH /channels", "DELETE /channels"))]
+    sandbox.interactions.token_seconds = 0.0  # fifteen minutes later
+    await bot.sender.edit(IMAGINE, said[2], Message("Still drawing"))
+    await bot.sender.delete(IMAGINE, said[3])
+    assert f"PATCH /channels/{IMAGINE}/messages/{said[2]}" in sandbox.rest.calls
+    assert f"DELETE /channels/{IMAGINE}/messages/{said[3]}" in sandbox.rest.calls
+    assert said[2] in sandbox.state.messages and not set(said) & set(sandbox.state.messages) - {said[2]}

@@ -9,6 +9,7 @@ import pytest
 from discord.http import Route
 
 from bots.chat.types import Key, Message, Picture, SendFailed
+from bots.discord.answers import Answers
 from bots.discord.outgoing import CONTENT_LIMIT, DiscordSender, content, failure, plain, view
 from sandbox.discord import ADA, BO, CHEN, IMAGINE, DiscordSandbox
 from sandbox.discord_markdown import to_html
@@ -34,7 +35,7 @@ async def sender(sandbox: DiscordSandbox) -> AsyncIterator[DiscordSender]:
     Route.BASE = api_url(sandbox)
     client = discord.Client(intents=discord.Intents.none(), max_ratelimit_timeout=30.0)
     await client.login(TOKEN)
-    yield DiscordSender(client)
+    yield DiscordSender(client, Answers())
     await client.close()
 
 
@@ -220,7 +221,7 @@ async def test_the_limits_of_a_channel_are_respected_before_discord_complains(se
 async def test_a_client_that_is_closed_means_later(sandbox: DiscordSandbox) -> None:
     client = discord.Client(intents=discord.Intents.none())
     with pytest.raises(SendFailed) as failed:
-        await DiscordSender(client).send(IMAGINE, Message("hello"), "n1")
+        await DiscordSender(client, Answers()).send(IMAGINE, Message("hello"), "n1")
     assert failed.value.kind == "later"
 
 

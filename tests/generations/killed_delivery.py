@@ -16,6 +16,7 @@ from telegram import Bot
 from bots.chat.chat import SENTENCES
 from bots.chat.delivery import Delivery
 from bots.chat.types import Message, Platform, Sender
+from bots.discord.answers import Answers
 from bots.discord.outgoing import DiscordSender
 from bots.telegram.outgoing import TelegramSender
 from core.app import open_app
@@ -65,7 +66,7 @@ async def sender_of(platform: str, settings: Settings) -> AsyncIterator[Sender]:
     Route.BASE = settings.discord_api_url
     async with discord.Client(intents=discord.Intents.none()) as client:
         await client.login(settings.discord_token.get_secret_value())
-        yield DiscordSender(client)
+        yield DiscordSender(client, Answers())
 
 
 async def main() -> None:
