@@ -44,10 +44,13 @@ STOP_SECONDS = 10
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """What a test may do without: surviving a power cut. Never used for a measurement."""
 
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+"""Where data that may be lost lies, if there is so much room in bytes: files are made and removed there in no time, and a test's database
+is some 300 of them."""
 COMMON = {"max_connections": "300", "shared_buffers": "256MB", "jit": "off", "unix_socket_directories": "", "log_checkpoints": "off"}
 
 
-INITDB = ("--pgdata=data", "--username=postgres", "--pwfile=password", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+INITDB = ("--username=postgres", "--pwfile=password", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
 
 
 class Unavailable(RuntimeError):
@@ -99,10 +102,10 @@ def _ask(**request: str) -> str:
 
 
 class _Server:
-    """One running server: its process, its folder, and the last lines that it wrote."""
+    """One running server: its process, its folders, of which it works in the first, and the last lines that it wrote."""
 
-    def __init__(self, command: list[str], folder: Path, ready: str, account: dict[str, Any], stop_by: int) -> None:
-        self._folder = folder
+    def __init__(self, command: list[str], folders: list[Path], ready: str, account: dict[str, Any], stop_by: int) -> None:
+        self._folders = folders
         self._stop_by = stop_by
         self._tail: deque[str] = deque(maxlen=40)
         self._is_ready = False
@@ -112,7 +115,7 @@ class _Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=folder,
+            cwd=folders[0],
             env={**os.environ, "LC_ALL": "C"},
             **account,
         )
@@ -132,7 +135,7 @@ class _Server:
         self._heard.set()
 
     def stop(self) -> None:
-        """Stops the process at once and removes its folder."""
+        """Stops the process at once and removes its folders."""
         if self._process.poll() is None:
             self._process.send_signal(self._stop_by)
         try:
@@ -143,21 +146,26 @@ class _Server:
         self._reader.join(STOP_SECONDS)
         assert self._process.stdout is not None
         self._process.stdout.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start_postgres(name: str) -> tuple[_Server, str]:
-    account, folder = _account_and_folder("postgres")
+    account = _account()
+    folders = [_folder("postgres", account)]
     binaries = _postgres_binaries()
     if account and not _others_may_enter(binaries):
-        binaries = _copy_binaries(binaries, folder)
+        binaries = _copy_binaries(binaries, folders[0])
     password = secrets.token_urlsafe(16)
-    (folder / "password").write_text(password)
+    (folders[0] / "password").write_text(password)
+    if name != "durable" and has_room(MEMORY):
+        folders.append(_folder("postgres", account, MEMORY))
+    data = folders[-1] / "data"
     settings = COMMON | ({} if name == "durable" else FAST)
     try:
         subprocess.run(
-            [binaries / "initdb", *INITDB],
-            cwd=folder,
+            [binaries / "initdb", "-D", data, *INITDB],
+            cwd=folders[0],
             env={**os.environ, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -167,15 +175,16 @@ def _start_postgres(name: str) -> tuple[_Server, str]:
             **account,
         )
     except subprocess.CalledProcessError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
         raise Unavailable(f"initdb failed: {error.stdout.decode(errors='replace').strip()}") from None
-    (folder / "password").unlink()
+    (folders[0] / "password").unlink()
     port = _free_port()
-    command = [str(binaries / "postgres"), "-D", "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+    command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
     for setting, value in settings.items():
         command += ["-c", f"{setting}={value}"]
     # SIGQUIT stops at once, without a checkpoint of data that is thrown away anyway.
-    server = _Server(command, folder, "ready to accept connections", account, getattr(signal, "SIGQUIT", signal.SIGTERM))
+    server = _Server(command, folders, "ready to accept connections", account, getattr(signal, "SIGQUIT", signal.SIGTERM))
     return server, f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
 
 
@@ -208,18 +217,30 @@ def _start_valkey(_name: str) -> tuple[_Server, str]:
     folder = Path(tempfile.mkdtemp(prefix="aetherflow-valkey-"))
     port = _free_port()
     command = [str(binary), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--daemonize", "no"]
-    return _Server(command, folder, "Ready to accept connections", {}, signal.SIGTERM), f"redis://127.0.0.1:{port}"
+    return _Server(command, [folder], "Ready to accept connections", {}, signal.SIGTERM), f"redis://127.0.0.1:{port}"
 
 
-def _account_and_folder(kind: str) -> tuple[dict[str, Any], Path]:
-    """Popen's arguments to run as somebody who is not root, which PostgreSQL insists on, and a new folder that this somebody owns."""
+def _account() -> dict[str, Any]:
+    """Popen's arguments to run as somebody who is not root, which PostgreSQL insists on."""
     if pwd is None or os.geteuid() != 0:
-        return {}, Path(tempfile.mkdtemp(prefix=f"aetherflow-{kind}-"))
+        return {}
     nobody = pwd.getpwnam("nobody")
-    place = Path(tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix=f"aetherflow-{kind}-", dir=place if _others_may_enter(place) else "/tmp"))
-    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}, folder
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _folder(kind: str, account: dict[str, Any], place: Path | None = None) -> Path:
+    """A new folder that the account owns, where it may enter: in `place`, else where temporary folders are."""
+    usual = Path(tempfile.gettempdir())
+    place = place or (usual if not account or _others_may_enter(usual) else Path("/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"aetherflow-{kind}-", dir=place))
+    if account:
+        os.chown(folder, account["user"], account["group"])
+    return folder
+
+
+def has_room(place: Path) -> bool:
+    """Whether so much can be kept there."""
+    return place.is_dir() and os.access(place, os.W_OK) and shutil.disk_usage(place).free >= ROOM
 
 
 def _others_may_enter(path: Path) -> bool:
