@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from core.blobs import Blobs
 from core.catalog import Catalog, load_catalog
@@ -15,7 +15,7 @@ from core.config import Settings
 from core.db import HOUR, SECOND, Database
 from core.errors import Refusal
 from core.generations.audit import audit_generations
-from core.generations.models import Order, Settlement, Submitted, Wish
+from core.generations.models import Order, OutcomeKind, Settlement, Submitted, Told, Wish
 from core.generations.rules import check
 from core.generations.settle import SettleRules, settle_many
 from core.generations.submit import submit_many
@@ -23,7 +23,7 @@ from core.hints import Hints, open_hints, wait
 from core.keys import open_keys
 from core.ledger.audit import Finding, audit_ledger, figures
 from core.ledger.rules import gift
-from core.mailbox.models import Received
+from core.mailbox.models import Received, Sent
 from core.moderation import ALONE, Audience, ForbiddenPrompt, load_moderation
 from core.payments.audit import audit_payments
 from core.payments.errors import RailOff
@@ -44,7 +44,7 @@ from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
 from core.resources.rules import may_lend
 from core.unit_of_work import UnitOfWork
-from core.users.models import Identity, Role
+from core.users.models import Identity, Role, User
 from core.vault.models import MAX_SECRET
 from core.vault.secret import Secret
 from core.vault.service import Vault, open_vault
@@ -108,7 +108,10 @@ class App:
         self.classifier = classifier
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
-        self._small: Coalescer[Callable[[UnitOfWork], Awaitable[Any]], Any] = Coalescer(self._run_all, MAX_BATCH)
+        self._arrivals: Coalescer[Sent, None] = Coalescer(self._arrived, MAX_BATCH)
+        self._deliveries: Coalescer[Sent, str | None] = Coalescer(self._delivered, MAX_BATCH)
+        self._people: Coalescer[tuple[str, str], User | None] = Coalescer(self._known, MAX_BATCH, gather=0)
+        self._tellings: Coalescer[int, Told] = Coalescer(self._told, MAX_BATCH, gather=0)
         self._settle_rules = SettleRules(
             settings.miner_percent,
             settings.earnings_hold_hours * HOUR,
@@ -143,20 +146,6 @@ class App:
     async def run(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         """`work` in one transaction, run again when the database asks for that."""
         return await self.database.run(lambda connection: work(UnitOfWork(connection, now())))
-
-    async def together(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        """As `run`, for a small piece of work that refuses nothing. SQLite, which waits for the disk at each commit and has one writer,
-        does in one transaction what is asked for at the same time; PostgreSQL does it side by side."""
-        if self.database.dialect != "sqlite":
-            return await self.run(work)
-        done: T = await self._small(work)
-        return done
-
-    async def _run_all(self, works: Sequence[Callable[[UnitOfWork], Awaitable[Any]]]) -> Sequence[Any]:
-        async def all_(work: UnitOfWork) -> list[Any]:
-            return [await each(work) for each in works]
-
-        return await self.run(all_)
 
     def price(self, wish: Wish, audience: Audience = ALONE) -> tuple[Wish, int]:
         """A checked wish and the most that it costs, in milli-credits. Raises BadPrompt, ForbiddenPrompt, UnknownModel, BadParameter."""
@@ -194,6 +183,22 @@ class App:
     async def settle(self, settlement: Settlement) -> bool:
         """Settles a lease, together with whatever is settled at the same time; whether it won."""
         return await self._settles(settlement)
+
+    async def arrived(self, sent: Sent) -> None:
+        """Mailbox.arrived, together with whatever arrives at the same time."""
+        await self._arrivals(sent)
+
+    async def delivered(self, sent: Sent) -> str | None:
+        """Mailbox.delivered, together with whatever is delivered at the same time."""
+        return await self._deliveries(sent)
+
+    async def known(self, platform: str, person: str) -> User | None:
+        """The user behind an identity, looked up together with whoever else is asked for."""
+        return await self._people((platform, person))
+
+    async def told(self, generation_id: int) -> Told:
+        """What is said of a generation, looked up together with whatever else is. Raises GenerationNotFound."""
+        return await self._tellings(generation_id)
 
     async def hand_over(self, resource: Resource, secret: Secret, token: str | None = None) -> Resource:
         """Takes a miner's key: checks its shape, seals it, and only then stores it and asks for a probe.
@@ -301,8 +306,23 @@ class App:
 
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
         won = await self.database.run(lambda connection: settle_many(connection, settlements, now=now(), rules=self._settle_rules))
-        await self.hints.wake(OUTBOX, ENDED, GENERATIONS)  # of the last: slots are free
+        await self.hints.wake(*_outboxes(settlements), ENDED, GENERATIONS)  # of the last: slots are free
         return won
+
+    async def _arrived(self, sent: Sequence[Sent]) -> Sequence[None]:
+        await self.run(lambda work: work.mailbox.arrived(sent))
+        return [None] * len(sent)
+
+    async def _delivered(self, sent: Sequence[Sent]) -> Sequence[str | None]:
+        return await self.run(lambda work: work.mailbox.delivered(sent))
+
+    async def _known(self, people: Sequence[tuple[str, str]]) -> Sequence[User | None]:
+        async with self.read() as work:
+            return await work.users.known(people)
+
+    async def _told(self, ids: Sequence[int]) -> Sequence[Told | Exception]:
+        async with self.read() as work:
+            return await work.generations.told(ids)
 
     async def _make_admins(self) -> None:
         """Whoever the settings name is an admin; who was one by them alone and is named no more is none. Each is in the log, once."""
@@ -327,9 +347,21 @@ class App:
 
     async def close(self) -> None:
         """Waits for what is under way."""
-        await self._submits.close()
-        await self._settles.close()
-        await self._small.close()
+        for each in (self._submits, self._settles, self._arrivals, self._deliveries, self._people, self._tellings):
+            await each.close()
+
+
+def outbox_of(platform: str) -> str:
+    """The topic of messages for one platform."""
+    return f"{OUTBOX}:{platform}"
+
+
+def _outboxes(settlements: Sequence[Settlement]) -> set[str]:
+    """Where there is something to say: a failure may be news for the key's owner too, wherever that is."""
+    if any(each.kind is not OutcomeKind.DELIVERED for each in settlements):
+        return {OUTBOX}
+    addresses = [each.lease.generation.address for each in settlements]
+    return {outbox_of(each.platform) for each in addresses if each is not None}
 
 
 @asynccontextmanager

@@ -65,11 +65,11 @@ class Admission:
 class Hints(Protocol):
     """Share one per process."""
 
-    async def wake(self, *topics: str) -> None:
-        """Tells every process that there may be work of these kinds, such as "generations"."""
+    async def wake(self, *topics: str, others: bool = True) -> None:
+        """Tells every process that there may be work of these kinds, such as "generations"; without `others` this process alone."""
 
-    def on(self, topic: str) -> asyncio.Event:
-        """An event that is set on each wake-up; its one owner clears it."""
+    def on(self, *topics: str) -> asyncio.Event:
+        """An event that is set on each wake-up for one of the topics; its one owner clears it."""
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """Keeps a short text for a while; an empty value forgets it."""
@@ -90,25 +90,21 @@ class LocalHints:
         self._uses: dict[str, deque[float]] = {}
         self._tidy_at = MAX_KEYS
 
-    async def wake(self, *topics: str) -> None:
+    async def wake(self, *topics: str, others: bool = True) -> None:
         """See Hints."""
         for topic in topics:
-            self.set(topic)
+            for event in list(self._events[topic]):
+                event.set()
 
-    def set(self, topic: str) -> None:
-        """Sets the events of this process."""
-        for event in list(self._events[topic]):
-            event.set()
-
-    def set_all(self) -> None:
+    async def wake_all(self) -> None:
         """Sets every event: something may have been missed."""
-        for topic in list(self._events):
-            self.set(topic)
+        await self.wake(*self._events)
 
-    def on(self, topic: str) -> asyncio.Event:
+    def on(self, *topics: str) -> asyncio.Event:
         """See Hints."""
         event = asyncio.Event()
-        self._events[topic].add(event)
+        for topic in topics:
+            self._events[topic].add(event)
         return event
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
@@ -150,17 +146,19 @@ class RedisHints:
         self._local = LocalHints()
         self._admits: Coalescer[tuple[str, int], Admission] = Coalescer(self._admit, MAX_COUNTED, gather=0)
 
-    async def wake(self, *topics: str) -> None:
+    async def wake(self, *topics: str, others: bool = True) -> None:
         """See Hints."""
         await self._local.wake(*topics)
+        if not others:
+            return
         try:
             await self._redis.publish(CHANNEL, " ".join(topics))
         except (RedisError, OSError) as error:
             log.warning("hint_lost", topics=topics, problem=type(error).__name__)
 
-    def on(self, topic: str) -> asyncio.Event:
+    def on(self, *topics: str) -> asyncio.Event:
         """See Hints."""
-        return self._local.on(topic)
+        return self._local.on(*topics)
 
     async def remember(self, key: str, value: str, seconds: int) -> None:
         """See Hints."""
@@ -191,7 +189,7 @@ class RedisHints:
             try:
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(CHANNEL)
-                    self._local.set_all()
+                    await self._local.wake_all()
                     while True:
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message is not None:

@@ -126,6 +126,9 @@ class Worker:
         settings, slots = self._app.settings, self._app.settings.worker_slots - len(self._running)
         if slots <= 0:
             return Claimed([], [], None)
+        async with self._app.read() as work:
+            if not await work.generations.any_queued():  # most wake-ups are of a slot that nobody waits for
+                return Claimed([], [], None)
         seed = self._random.getrandbits(48)
         claimed = await self._app.database.run(
             lambda connection: claim_many(

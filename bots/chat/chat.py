@@ -43,7 +43,7 @@ from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import SECOND
 from core.errors import Refusal
 from core.generations.models import Order
-from core.mailbox.models import Notice
+from core.mailbox.models import Notice, Sent
 from core.mailbox.service import FOLLOWING, Mailbox
 from core.moderation import ForbiddenPrompt
 from core.payments.errors import NotPayable
@@ -150,8 +150,7 @@ class Chat:
             return await self._record(event, user, Reply(Text("wish.elsewhere", {"id": submitted.generation.id}), private=True, toast=True))
         if submitted.outbox is None:
             return Answer()  # said before
-        async with self.app.read() as work:
-            reply = await status(work, submitted.generation)
+        reply = status(await self.app.told(submitted.generation.id), self.app.now())
         return Answer(render(self.words, reply, user.locale), outbox=submitted.outbox)
 
     async def _ask_members(self, event: Event, order: Order, user: User, needed: VotesNeeded) -> Answer:
@@ -249,9 +248,8 @@ class Chat:
         return Reply(Text("key.sealed"), private=True, delete_event=True)
 
     async def _resolve(self, event: Event) -> User:
-        async with self.app.read() as work:
-            known = await work.users.find(event.platform, event.person.id)
         person = event.person
+        known = await self.app.known(event.platform, person.id)
         numbered = known is not None and known.name == person.id != person.name  # by an operator, who could not know more
         if known is not None and not (numbered and person.language is not None):
             return known
@@ -264,15 +262,11 @@ class Chat:
         row = answer.outbox
         if row is None:
             return
-
-        async def write(work: UnitOfWork) -> None:
-            if message_id is None:
-                await work.mailbox.postpone(row, work.now)
-            else:
-                await work.mailbox.arrived(row, message_id, work.now + EDIT_AFTER)
-
-        await self.app.together(write)
-        await self.app.hints.wake(OUTBOX)
+        if message_id is None:
+            await self.app.run(lambda work: work.mailbox.postpone(row, work.now))
+        else:
+            await self.app.arrived(Sent(row, message_id, self.app.now() + EDIT_AFTER))
+        await self.app.hints.wake(OUTBOX, others=False)  # the chat's next row may go
 
     async def complete(self, event: Event, option: str, typed: str) -> list[tuple[str, str]]:
         """See ChatPort: models with their prices, styles of the chosen model, presets by what is in their name, title or tags."""

@@ -13,12 +13,13 @@ from bots.chat.pace import PACES, Throttle
 from bots.chat.rendering import load, pictures_of, render
 from bots.chat.types import Message, Picture, Sender, SendFailed
 from core.address import Address
-from core.app import OUTBOX, App
+from core.app import OUTBOX, App, outbox_of
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import SECOND, UNREACHABLE
 from core.errors import NotFound
 from core.hints import wait
 from core.mailbox.models import Delivery as Row
+from core.mailbox.models import Sent
 from core.unit_of_work import UnitOfWork
 from core.vault.errors import CannotOpen
 from core.words import Text, Words
@@ -26,6 +27,8 @@ from core.words import Text, Words
 AT_ONCE = 64
 TAKE_PAUSE = 0.01
 """Seconds between two looks while there is work: what becomes due meanwhile is taken together, at a cost of one transaction."""
+SHORT_PAUSE = 1.0
+"""Seconds that a message waits for its chat's flood limit with its taker; a longer wait is written down, and so is that of an edit."""
 MAX_TRIES = 20
 BACK_OFF = (1, 2, 5, 15, 60, 300)
 """Seconds until the next try, when the platform did not say."""
@@ -48,7 +51,7 @@ class Delivery:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Delivers until `stop`; at most AT_ONCE messages are under way, and none of them holds up the others."""
-        due = self._app.hints.on(OUTBOX)
+        due = self._app.hints.on(OUTBOX, *map(outbox_of, self._senders))
 
         async def wake_to_stop() -> None:
             await stop.wait()
@@ -89,22 +92,28 @@ class Delivery:
             due.set()  # there is room, and the chat's next row may go
 
     async def _one(self, row: Row) -> None:
-        sender = self._senders[row.address.platform]
-        pause = self._throttles[row.address.platform].wait(row.address.chat, asyncio.get_running_loop().time(), edit=row.live)
+        pause = self._pause(row)
+        if not row.live and 0 < pause <= SHORT_PAUSE:
+            await asyncio.sleep(pause)
+            pause = self._pause(row)
         if pause:
-            await self._app.together(lambda work: work.mailbox.put_off(row.id, work.now + int(pause * SECOND)))
+            await self._app.run(lambda work: work.mailbox.put_off(row.id, work.now + int(pause * SECOND)))
             return
         try:
-            await self._say(sender, row)
+            await self._say(self._senders[row.address.platform], row)
         except SendFailed as error:
             await self._failed(row, error)
         except (NotFound, BlobsUnavailable, CannotOpen) as error:
             await self._failed(row, SendFailed("later" if isinstance(error, BlobsUnavailable) else "refused", str(error)))
 
+    def _pause(self, row: Row) -> float:
+        """Seconds until the row may be said; 0 takes its place."""
+        return self._throttles[row.address.platform].wait(row.address.chat, asyncio.get_running_loop().time(), edit=row.live)
+
     async def _say(self, sender: Sender, row: Row) -> None:
         wording, message = await self._message(sender, row)
         if message is None:
-            await self._app.together(lambda work: work.mailbox.delivered(row.id, None))
+            await self._app.delivered(Sent(row.id, None))
             return
         sent = row.message
         if row.live and row.message not in (None, PRIVATE_ONLY):
@@ -112,29 +121,22 @@ class Delivery:
         elif not row.live:
             sent = await sender.send(row.address.chat, message, str(row.id))
         edit_at = self._app.now() + wording.edit_in if wording.live else None
+        clears = (row.address, row.subject) if wording.clears and row.subject else None
+        followed = await self._app.delivered(Sent(row.id, sent, edit_at, clears))
+        if followed not in (None, PRIVATE_ONLY):
+            await self._clear(sender, row.address, str(followed))
 
-        async def write(work: UnitOfWork) -> tuple[int, str] | None:
-            await work.mailbox.delivered(row.id, sent, edit_at)
-            return await work.mailbox.take_live(row.address, str(row.subject)) if wording.clears and row.subject else None
-
-        followed = await self._app.together(write)
-        if followed is not None:
-            await self._clear(sender, row.address, *followed)
-
-    async def _clear(self, sender: Sender, address: Address, row_id: int, message: str) -> None:
+    async def _clear(self, sender: Sender, address: Address, message: str) -> None:
         """The message that followed a generation has done its work once the result has arrived."""
         try:
-            if message != PRIVATE_ONLY:
-                await sender.delete(address.chat, message)
+            await sender.delete(address.chat, message)
         except SendFailed as error:
             log.info("not_cleared", problem=error.kind)
-        await self._app.together(lambda work: work.mailbox.delivered(row_id, None))
 
     async def _message(self, sender: Sender, row: Row) -> tuple[Wording, Message | None]:
         if row.kind == "reply":
             return Wording(None, "en"), load(row.body)
-        async with self._app.read() as work:
-            wording = await word(self._app, work, row)
+        wording = await word(self._app, row)
         if wording.reply is None:
             return wording, None
         try:

@@ -14,7 +14,7 @@ from bots.chat.pools import asking, refill_news
 from bots.chat.types import Button, Media, Reply
 from core.app import App
 from core.db import SECOND
-from core.generations.models import Generation, State
+from core.generations.models import Generation, State, Told
 from core.ledger.models import wallet
 from core.mailbox.models import Delivery
 from core.money import CREDIT, format_dollars
@@ -42,18 +42,15 @@ class Wording:
     edit_in: int = EDIT_EVERY
 
 
-async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
+async def word(app: App, delivery: Delivery) -> Wording:
     """Words for every kind of row but "reply", whose words were chosen when it was written."""
     if delivery.kind in ("generation", "result"):
-        generation = await work.generations.get(int(delivery.body["generation"]))
-        user = await work.users.get(generation.user_id)
-        if delivery.kind == "result":
-            own = generation.preset_id is not None and (await work.presets.get(generation.preset_id)).author_id == user.id
-            return Wording(result(generation, user.name, covers=own and not generation.spoiler), user.locale, clears=True)
-        if generation.state in ENDED:
-            cancelled = generation.state is State.CANCELLED
-            return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, user.locale)
-        return Wording(await status(work, generation), user.locale, live=True)
+        return _of_generation(delivery, await app.told(int(delivery.body["generation"])), app.now())
+    async with app.read() as work:
+        return await _other(app, work, delivery)
+
+
+async def _other(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
     if "reader" in delivery.body:
         reader = await work.users.get(int(delivery.body["reader"]))
         lost = (delivery.kind in FOR_ADMINS or delivery.body.get("says") == "stats.chart") and not reader.is_admin
@@ -82,6 +79,17 @@ async def word(app: App, work: UnitOfWork, delivery: Delivery) -> Wording:
     resource = await work.resources.get(int(delivery.body["resource"]))
     owner = await work.users.get(resource.owner_id)
     return Wording(_resource_news(app, delivery, resource.id, resource.provider), owner.locale)
+
+
+def _of_generation(delivery: Delivery, told: Told, now: int) -> Wording:
+    generation = told.generation
+    if delivery.kind == "result":
+        covers = told.author_id == generation.user_id and not generation.spoiler
+        return Wording(result(generation, told.name, covers=covers), told.locale, clears=True)
+    if generation.state in ENDED:
+        cancelled = generation.state is State.CANCELLED
+        return Wording(Reply(Text("generation.cancelled", _facts(generation))) if cancelled else None, told.locale)
+    return Wording(status(told, now), told.locale, live=True)
 
 
 async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
@@ -114,15 +122,14 @@ async def _told(app: App, work: UnitOfWork, delivery: Delivery) -> Reply:
     return told(dispute, delivery) if delivery.kind == "verdict" else opened(dispute, delivery)
 
 
-async def status(work: UnitOfWork, generation: Generation) -> Reply:
+def status(told: Told, now: int) -> Reply:
     """A waiting or running generation: price, payer, place in line, or how long it has been drawing."""
+    generation = told.generation
     facts = _facts(generation)
     if generation.state is State.QUEUED:
-        place = await work.generations.place(generation)
-        text = Text("generation.queued", facts | {"place": place})
+        text = Text("generation.queued", facts | {"place": told.place})
         return Reply(text, rows=((Button(Text("button.cancel"), f"cancel {generation.id}"),),), subject=generation.subject)
-    since = await work.generations.running_since(generation)
-    seconds = max(0, (work.now - since) // SECOND) if since else 0
+    seconds = max(0, (now - told.since) // SECOND) if told.since else 0
     bar = "▰" * min(9, 1 + seconds // 2) + "▱" * max(1, 9 - seconds // 2)
     return Reply(Text("generation.running", facts | {"seconds": seconds, "bar": bar}), subject=generation.subject)
 

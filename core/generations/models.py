@@ -239,6 +239,19 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What is said of a generation. `name` and `locale` of its creator; `author_id` of its preset, None: there is none, or it is the
+    platform's. `place` in line while it waits, 1 being next; `since` (microseconds) when its attempt began while it runs."""
+
+    generation: Generation
+    name: str
+    locale: str
+    author_id: int | None
+    place: int | None
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
     """The answer to an Order. `outbox` is the row of its notice, None when it was written by an earlier call."""
 

@@ -8,14 +8,16 @@ from sqlalchemy import bindparam, case, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
-from core.db import Id, one_of
+from core.db import one_of
 from core.generations.errors import GenerationNotFound, NotDelivered, NotWaiting
-from core.generations.models import Generation, OutcomeKind, Parameters, State, attempts, generations
+from core.generations.models import Generation, OutcomeKind, Parameters, State, Told, attempts, generations
 from core.ledger.models import Release
 from core.ledger.service import Ledger, raise_first_refusal
 from core.mailbox.service import Mailbox
 from core.moderation import Audience
+from core.presets.models import presets
 from core.resources.models import resources
+from core.users.models import users
 
 PAGE = 10
 
@@ -29,9 +31,27 @@ COLUMNS = tuple(
 )  # fmt: skip
 """What `read` needs of a row."""
 _GET = select(*COLUMNS).where(generations.c.id == bindparam("row"))
-_BEFORE = tuple_(generations.c.turn, generations.c.id) < tuple_(bindparam("at", type_=generations.c.turn.type), bindparam("row", type_=Id))
-_AHEAD = select(func.count()).where(generations.c.state == State.QUEUED, generations.c.model == bindparam("of"), _BEFORE)
-_STARTED = select(attempts.c.started_at).where(attempts.c.generation_id == bindparam("row"), attempts.c.finished_at.is_(None)).limit(1)
+_others = generations.alias()
+_AHEAD = (
+    select(func.count())
+    .where(_others.c.state == State.QUEUED, _others.c.model == generations.c.model)
+    .where(tuple_(_others.c.turn, _others.c.id) < tuple_(generations.c.turn, generations.c.id))
+    .correlate(generations)
+    .scalar_subquery()
+)
+_STARTED = select(func.max(attempts.c.started_at)).where(attempts.c.generation_id == generations.c.id, attempts.c.finished_at.is_(None))
+_PLACES = select(1 + _AHEAD).where(generations.c.id == bindparam("row"))
+_TOLD = (
+    select(
+        *COLUMNS, users.c.name, users.c.locale, presets.c.author_id,
+        case((generations.c.state == State.QUEUED, 1 + _AHEAD)).label("place"),
+        case((generations.c.state == State.RUNNING, _STARTED.scalar_subquery())).label("since"),
+    )
+    .join(users, users.c.id == generations.c.user_id)
+    .outerjoin(presets, presets.c.id == generations.c.preset_id)
+    .where(one_of(generations.c.id, "ids"))
+)  # fmt: skip
+_ANY_QUEUED = select(generations.c.id).where(generations.c.state == State.QUEUED).limit(1)
 _BY_KEY = select(*COLUMNS).where(one_of(generations.c.key, "keys"))
 
 
@@ -56,6 +76,10 @@ class Generations:
             raise NotDelivered(generation=generation_id, state=found.state)
         return found
 
+    async def any_queued(self) -> bool:
+        """Whether anything waits for a resource."""
+        return (await self._connection.execute(_ANY_QUEUED)).first() is not None
+
     async def waiting(self, user_id: int) -> list[Generation]:
         """The user's queued generations, the newest first."""
         query = select(*COLUMNS).where(generations.c.user_id == user_id, generations.c.state == State.QUEUED)
@@ -64,13 +88,13 @@ class Generations:
 
     async def place(self, generation: Generation) -> int:
         """Its place in line, 1 being next: how many queued ones for the same model have an earlier turn, and itself."""
-        where = {"of": generation.model, "at": generation.turn, "row": generation.id}
-        return 1 + (await self._connection.scalar(_AHEAD, where) or 0)
+        return await self._connection.scalar(_PLACES, {"row": generation.id}) or 1
 
-    async def running_since(self, generation: Generation) -> int | None:
-        """When the current attempt began, in microseconds; None when none runs."""
-        started: int | None = await self._connection.scalar(_STARTED, {"row": generation.id})
-        return started
+    async def told(self, ids: Sequence[int]) -> list[Told | GenerationNotFound]:
+        """What is said of each."""
+        rows = (await self._connection.execute(_TOLD, {"ids": ids})).mappings()
+        found = {row["id"]: Told(read(row), row["name"], row["locale"], row["author_id"], row["place"], row["since"]) for row in rows}
+        return [found.get(each) or GenerationNotFound(generation=each) for each in ids]
 
     async def tries_of_owner(self, owner_id: int) -> dict[str, int]:
         """How the attempts on a miner's resources ended: `delivered`, `failed` at no cost, `lost` at the miner's cost."""

@@ -94,6 +94,17 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A row that was sent or edited: the platform's id of the message, if it has one. With `next_edit` (microseconds) it stays live and is
+    due then. `clears`: with it the live message about this subject in this chat has done its work."""
+
+    row_id: int
+    message: str | None
+    next_edit: int | None = None
+    clears: tuple[Address, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """An outbox row that is due, leased to its taker."""
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
 from core.db import DAY, SECOND, Moment, Rows, one_of, run_rows
-from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, State, inbox, outbox
+from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, Sent, State, inbox, outbox
 
 LEASE = 30 * SECOND
 """How long a taken row stays with its taker; a dead taker's rows come back after it."""
@@ -56,8 +56,8 @@ _SAID = Rows(
 )  # fmt: skip
 _SAY = f"""
 INSERT INTO outbox ({", ".join(_SAID.columns)}) SELECT * FROM {{said}} WHERE true ON CONFLICT (key) DO NOTHING RETURNING key, id"""
-_DELIVERIES = (
-    select(outbox)
+_due = (
+    select(outbox.c.id)
     .where(one_of(outbox.c.platform, "platforms"), outbox.c.state.in_((State.WAITING, State.LIVE)))
     .where(outbox.c.due_at <= _NOW, outbox.c.leased_until <= _NOW)
     .where(
@@ -71,26 +71,26 @@ _DELIVERIES = (
     .order_by(outbox.c.id)
     .limit(_MOST)
     .with_for_update(skip_locked=True, of=outbox)
+    .cte("due")
 )
-_LEASE_DELIVERIES = update(outbox).where(one_of(outbox.c.id, "ids")).values(leased_until=_UNTIL)
-_ROW = update(outbox).where(outbox.c.id == bindparam("row"))
-_NEW_MESSAGE = func.coalesce(bindparam("as_", type_=outbox.c.message.type), outbox.c.message)
-_DELIVERED = _ROW.values(state=bindparam("new"), leased_until=0, due_at=func.coalesce(_AT, outbox.c.due_at), message=_NEW_MESSAGE)
-_follows = outbox.c.kind.in_(FOLLOWING)
-_ARRIVED = _ROW.where(outbox.c.state == State.WAITING).values(
-    state=case((_follows, State.LIVE), else_=State.DONE),
-    due_at=case((_follows, _AT), else_=outbox.c.due_at),
-    message=_NEW_MESSAGE,
-    leased_until=0,
-)
-_PUT_OFF = _ROW.values(due_at=_AT, leased_until=0)
+_DELIVERIES = update(outbox).where(outbox.c.id.in_(select(_due.c.id))).values(leased_until=_UNTIL).returning(*outbox.c)
+_SENT = Rows("sent", row="bigint", new_state="text", at="bigint", as_="text")
+_DELIVERED = """
+UPDATE outbox SET state = sent.new_state, leased_until = 0, due_at = COALESCE(sent.at, outbox.due_at),
+  message = COALESCE(sent.as_, outbox.message)
+FROM {sent} WHERE outbox.id = sent.row AND outbox.state <> 'done'"""
+_CLEARED = Rows("cleared", about="text", platform="text", chat="text")
+_CLEAR = """
+UPDATE outbox SET state = 'done', leased_until = 0 FROM {cleared}
+WHERE outbox.subject = cleared.about AND outbox.platform = cleared.platform AND outbox.chat = cleared.chat
+  AND outbox.state = 'live' AND outbox.message IS NOT NULL
+RETURNING outbox.platform, outbox.chat, outbox.subject, outbox.message"""
+_ARRIVED = f"""
+UPDATE outbox SET state = CASE WHEN kind IN {FOLLOWING} THEN 'live' ELSE 'done' END,
+  due_at = CASE WHEN kind IN {FOLLOWING} THEN sent.at ELSE outbox.due_at END, message = sent.as_, leased_until = 0
+FROM {{sent}} WHERE outbox.id = sent.row AND outbox.state = 'waiting'"""
+_PUT_OFF = update(outbox).where(outbox.c.id == bindparam("row")).values(due_at=_AT, leased_until=0)
 _TOUCH = update(outbox).where(one_of(outbox.c.subject, "subjects"), outbox.c.state == State.LIVE).values(due_at=_NOW)
-_LIVE_MESSAGE = (
-    select(outbox.c.id, outbox.c.message)
-    .where(outbox.c.subject == bindparam("about"), outbox.c.platform == bindparam("on"), outbox.c.chat == bindparam("in_"))
-    .where(outbox.c.state == State.LIVE, outbox.c.message.is_not(None))
-    .limit(1)
-)
 
 
 class Mailbox:
@@ -158,10 +158,8 @@ class Mailbox:
 
     async def take_deliveries(self, platforms: Sequence[str], limit: int) -> list[Delivery]:
         """Leases what is due: of each chat its first waiting row, and live rows whose chat has nothing waiting. Oldest first."""
-        wanted = {"platforms": platforms, "now": self._now, "most": limit}
-        rows = (await self._connection.execute(_DELIVERIES, wanted)).all()
-        if rows:
-            await self._connection.execute(_LEASE_DELIVERIES, {"ids": [row.id for row in rows], "until": self._now + LEASE})
+        wanted = {"platforms": platforms, "now": self._now, "most": limit, "until": self._now + LEASE}
+        rows = sorted((await self._connection.execute(_DELIVERIES, wanted)).all(), key=lambda row: row.id)
         return [
             Delivery(
                 row.id, Address(row.platform, row.chat), row.kind, row.subject, json.loads(row.body), row.state == State.LIVE, row.tries,
@@ -174,14 +172,22 @@ class Mailbox:
         """How many messages wait to be sent."""
         return await self._connection.scalar(select(func.count()).where(outbox.c.state == State.WAITING)) or 0
 
-    async def delivered(self, row_id: int, message: str | None, next_edit: int | None = None) -> None:
-        """A row was sent or edited. With `next_edit` it stays live and is due then."""
-        state = State.DONE if next_edit is None else State.LIVE
-        await self._connection.execute(_DELIVERED, {"row": row_id, "new": state, "at": next_edit, "as_": message})
+    async def delivered(self, sent: Sequence[Sent]) -> list[str | None]:
+        """Rows were sent or edited. Returns for each the message that it clears, which is live no more: whoever asks removes it."""
+        rows = [(each.row_id, State.DONE if each.next_edit is None else State.LIVE, each.next_edit, each.message) for each in sent]
+        await run_rows(self._connection, _DELIVERED, {_SENT: rows})
+        cleared = {each.clears for each in sent if each.clears is not None}
+        if not cleared:
+            return [None] * len(sent)
+        about = [(subject, address.platform, address.chat) for address, subject in cleared]
+        gone = await run_rows(self._connection, _CLEAR, {_CLEARED: about})
+        messages = {(Address(platform, chat), subject): message for platform, chat, subject, message in gone}
+        return [None if each.clears is None else messages.get(each.clears) for each in sent]
 
-    async def arrived(self, row_id: int, message: str, next_edit: int) -> None:
-        """Whoever wrote a row has sent it. A message that follows a generation stays live, and is edited as soon as something changes."""
-        await self._connection.execute(_ARRIVED, {"row": row_id, "at": next_edit, "as_": message})
+    async def arrived(self, sent: Sequence[Sent]) -> None:
+        """Whoever wrote rows has sent them. A message that follows something stays live, and is edited as soon as something changes."""
+        rows = [(each.row_id, State.LIVE, each.next_edit, each.message) for each in sent]
+        await run_rows(self._connection, _ARRIVED, {_SENT: rows})
 
     async def postpone(self, row_id: int, due_at: int) -> None:
         """A row could not be sent now; it is tried again at `due_at`, and what is behind it in its chat waits."""
@@ -216,16 +222,6 @@ class Mailbox:
         """The live messages about these subjects are due for an edit now."""
         if subjects:
             await self._connection.execute(_TOUCH, {"subjects": subjects, "now": self._now})
-
-    async def take_live(self, address: Address, subject: str) -> tuple[int, str] | None:
-        """Leases the live message about a subject in a chat, which is about to go, so that nobody edits it meanwhile: its row and the
-        platform's message id."""
-        here = {"about": subject, "on": address.platform, "in_": address.chat}
-        row = (await self._connection.execute(_LIVE_MESSAGE, here)).first()
-        if row is None:
-            return None
-        await self._connection.execute(_LEASE_DELIVERIES, {"ids": [row.id], "until": self._now + LEASE})
-        return row.id, row.message
 
     async def prune(self) -> int:
         """Removes some of what is older than KEEP; returns how many rows."""

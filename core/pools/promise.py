@@ -22,7 +22,7 @@ Kind = TypeVar("Kind", Pledge, Refill)
 
 
 class Promises(Generic[Kind]):
-    """One transaction's view of one kind of promises: rows of `table`, which go on while `still` holds."""
+    """One transaction's view of one kind of promises: rows of `table`, which go on while `still` holds, made once."""
 
     def __init__(
         self, connection: AsyncConnection, now: int, table: Table, still: ColumnElement[bool], read: Callable[[Mapping[Any, Any]], Kind]
@@ -30,7 +30,7 @@ class Promises(Generic[Kind]):
         self._connection = connection
         self._now = now
         self._table = table
-        self._still = table.c.ended_at.is_(None) & still
+        self._still = still
         self._read: Callable[[Mapping[Any, Any]], Kind] = read
 
     async def begin(self, community_id: int, user: User, **values: Any) -> None:

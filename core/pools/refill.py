@@ -23,12 +23,14 @@ _WRITE = """
 UPDATE refills SET given = done.given, due_at = done.due_at, short_at = done.short_at, ended_at = done.ended_at
 FROM {done} WHERE refills.id = done.id"""
 
+_STILL = refills.c.ended_at.is_(None) & (refills.c.given < refills.c.most)
+
 
 class Refills(Promises[Refill]):
     """One transaction's view of the refills. One begins with `level` and `most` (milli-credits), `every`, and `due_at`."""
 
     def __init__(self, connection: AsyncConnection, now: int) -> None:
-        super().__init__(connection, now, refills, refills.c.given < refills.c.most, _read)
+        super().__init__(connection, now, refills, _STILL, _read)
 
     async def do(self) -> int:
         """Does what is due, all in one entry each and one statement; returns how many were looked at.

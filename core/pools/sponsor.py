@@ -9,12 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.pools.models import Pledge, pledges
 from core.pools.promise import Promises
 
+_STILL = pledges.c.ended_at.is_(None) & (pledges.c.matched < pledges.c.most)
+
 
 class Sponsors(Promises[Pledge]):
     """One transaction's view of the pledges. One begins with `percent`, what is added to others' gifts, and `most`, in milli-credits."""
 
     def __init__(self, connection: AsyncConnection, now: int) -> None:
-        super().__init__(connection, now, pledges, pledges.c.matched < pledges.c.most, _read)
+        super().__init__(connection, now, pledges, _STILL, _read)
 
     async def matched(self, added: Sequence[tuple[Pledge, int]]) -> None:
         """Counts what pledges have added to a gift; their rows are locked."""

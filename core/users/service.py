@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.address import Address
+from core.db import Rows, run_rows
 from core.users.errors import UserNotFound
 from core.users.models import MAX_NAME, Identity, Role, User, identities, users
 from core.users.rules import strikes_in, struck
@@ -18,11 +19,11 @@ MAX_ADMINS = 50
 """Admins that are told of something."""
 _USER = (users.c.id, users.c.name, users.c.locale, users.c.roles, users.c.frozen)
 _GET = select(*_USER).where(users.c.id == bindparam("row"))
-_FIND = (
-    select(*_USER)
-    .join(identities, identities.c.user_id == users.c.id)
-    .where(identities.c.platform == bindparam("on"), identities.c.external_id == bindparam("as_"))
-)
+_KNOWN = Rows("asked", platform="text", external_id="text")
+_FIND = """
+SELECT asked.platform, asked.external_id, users.id, users.name, users.locale, users.roles, users.frozen FROM {asked}
+JOIN identities ON identities.platform = asked.platform AND identities.external_id = asked.external_id
+JOIN users ON users.id = identities.user_id"""
 
 
 class Users:
@@ -34,8 +35,14 @@ class Users:
 
     async def find(self, platform: str, external_id: str) -> User | None:
         """The user behind an identity."""
-        row = (await self._connection.execute(_FIND, {"on": platform, "as_": external_id})).first()
-        return _user(row) if row else None
+        (user,) = await self.known([(platform, external_id)])
+        return user
+
+    async def known(self, people: Sequence[tuple[str, str]]) -> list[User | None]:
+        """The users behind identities: platforms and the ids there."""
+        rows = await run_rows(self._connection, _FIND, {_KNOWN: list(set(people))})
+        found = {(row.platform, row.external_id): _user(row[2:]) for row in rows}
+        return [found.get(each) for each in people]
 
     async def resolve(self, identity: Identity) -> User:
         """The user behind an identity; a new one when it was never seen. Two first messages at once make one user.

@@ -88,7 +88,7 @@ class Desk:
             for row in (await work.connection.execute(select(outbox).where(outbox.c.kind == kind))).all():
                 place, body = Address(row.platform, row.chat), json.loads(row.body)
                 delivery = Delivery(row.id, place, kind, row.subject, body, False, 0, None, row.created_at, row.key)
-                found[row.chat] = (await word(self.stage.app, work, delivery)).reply
+                found[row.chat] = (await word(self.stage.app, delivery)).reply
         return {chat: reply for chat, reply in found.items() if reply is not None}
 
     async def dump(self) -> dict[str, list[str]]:

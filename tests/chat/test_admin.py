@@ -10,6 +10,7 @@ from bots.chat.chat import SENTENCES
 from bots.chat.notices import word
 from bots.chat.rendering import pictures_of
 from core.ledger.models import Leg, Posting, earnings, wallet
+from core.mailbox.models import Sent
 from core.users.models import Identity, Role
 from core.words import LOCALES, Words
 from core.worker import Worker
@@ -46,7 +47,7 @@ async def test_look_up_grant_ban_and_back(desk: Desk) -> None:
         for row in await work.mailbox.take_deliveries(["telegram"], 50):
             kinds.append((row.address.chat, row.kind))
             if row.kind == "banned":
-                assert (await word(desk.stage.app, work, row)).reply is not None
+                assert (await word(desk.stage.app, row)).reply is not None
     assert ("ada", "banned") in kinds
     assert sentence(await desk.press(banned.message.rows[0][1].action, "root"))
     assert sentence(await desk.says("root", text="cleared"))
@@ -62,7 +63,7 @@ async def test_figures_and_their_chart(desk: Desk) -> None:
     async with desk.stage.app.begin() as work:
         rows = await work.mailbox.take_deliveries(["telegram"], 50)
         (chart,) = [each for each in rows if each.kind == "chart"]
-        reply = (await word(desk.stage.app, work, chart)).reply
+        reply = (await word(desk.stage.app, chart)).reply
     assert reply is not None
     reader = chart.body["reader"]
     (picture,) = await pictures_of(desk.stage.app, reply)
@@ -112,7 +113,7 @@ async def test_a_key_is_looked_at_stopped_and_freed(desk: Desk) -> None:
         rows += [each for each in await work.mailbox.take_deliveries(["telegram"], 50) if each.address.chat == "ada"]
         assert rows
         for row in rows:
-            assert (await word(desk.stage.app, work, row)).reply is not None
+            assert (await word(desk.stage.app, row)).reply is not None
 
 
 async def test_maintenance_is_a_sentence_for_everybody(desk: Desk) -> None:
@@ -142,12 +143,12 @@ async def test_every_alarm_has_its_words(desk: Desk) -> None:
     for _ in range(8):
         async with desk.stage.app.begin() as work:
             for row in await work.mailbox.take_deliveries(["telegram"], 50):
-                reply = (await word(desk.stage.app, work, row)).reply
+                reply = (await word(desk.stage.app, row)).reply
                 assert reply is not None and reply.text is not None
                 text = Words(SENTENCES).say(reply.text, desk.locale)
                 assert "{" not in text and not text.startswith(("alert.", "notice.")), text
                 said.append(reply.text.code)
-                await work.mailbox.delivered(row.id, "1")
+                await work.mailbox.delivered([Sent(row.id, "1")])
     wanted = {"alert.leak", "alert.drained", "notice.resource_leak"} | {f"alert.{kind}{end}" for kind in alerts for end in ("", ".over")}
     assert wanted <= set(said)
 

@@ -124,7 +124,7 @@ async def test_a_key_that_its_provider_refuses_is_wiped_and_asked_for_again(desk
     rows = await desk.stage.app.run(lambda work: work.mailbox.take_deliveries(["telegram"], 10))
     (notice,) = [each for each in rows if each.kind == "resource_refused"]
     async with desk.stage.app.read() as work:
-        wording = await word(desk.stage.app, work, notice)
+        wording = await word(desk.stage.app, notice)
         assert (await work.resources.get(drafted.id)).state is State.DRAFT
     assert wording.reply is not None and wording.reply.text is not None
     answer = Answer(render(desk.chat.words, wording.reply, desk.locale))

@@ -10,6 +10,7 @@ from bots.chat.types import Reply
 from core.db import DAY
 from core.disputes.alert import escalate
 from core.generations.models import State
+from core.mailbox.models import Sent
 from core.mailbox.service import Mailbox
 from core.users.models import Identity, Role
 from core.words import LOCALES
@@ -49,7 +50,7 @@ async def test_from_the_report_to_the_verdict(desk: Desk, verdict: str) -> None:
     assert queue.private and "1" in sentence(queue)
     async with desk.stage.app.begin() as work:
         kinds = {each.kind: each for each in await work.mailbox.take_deliveries(["telegram"], 50)}
-        reply = (await word(desk.stage.app, work, kinds["bundle"])).reply
+        reply = (await word(desk.stage.app, kinds["bundle"])).reply
     assert reply is not None and len(reply.media) == 1
     press = next(key.action for key in reply.rows[0] if key.action.endswith(verdict))
     assert sentence(await desk.press(press, "bo"))  # the form's one question
@@ -118,9 +119,9 @@ async def drain(desk: Desk) -> list[tuple[str, Reply]]:
         box = Mailbox(work.connection, work.now + 3 * DAY)  # when nothing is leased any more
         while rows := await box.take_deliveries(["telegram"], 50):
             for row in rows:
-                if row.kind not in ("reply", "generation") and (reply := (await word(desk.stage.app, work, row)).reply) is not None:
+                if row.kind not in ("reply", "generation") and (reply := (await word(desk.stage.app, row)).reply) is not None:
                     said.append((row.kind, reply))
-                await box.delivered(row.id, "1")
+                await box.delivered([Sent(row.id, "1")])
     return said
 
 

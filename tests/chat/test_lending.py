@@ -17,7 +17,7 @@ from bots.chat.rendering import pictures_of
 from bots.chat.types import Reply
 from core.db import DAY
 from core.generations.digest import write_digests
-from core.mailbox.models import outbox
+from core.mailbox.models import Sent, outbox
 from core.oversight.retire import announce
 from core.providers.base import FailedCost, Fault
 from core.words import LOCALES, Words
@@ -40,10 +40,10 @@ async def told(desk: Desk, kind: str) -> list[Reply]:
         while rows := await work.mailbox.take_deliveries(["telegram"], 50):
             for row in rows:
                 if (row.kind, row.address.chat) == (kind, "ada"):
-                    reply = (await word(desk.stage.app, work, row)).reply
+                    reply = (await word(desk.stage.app, row)).reply
                     assert reply is not None
                     said.append(reply)
-                await work.mailbox.delivered(row.id, "1")
+                await work.mailbox.delivered([Sent(row.id, "1")])
     return said
 
 

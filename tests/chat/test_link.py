@@ -7,6 +7,7 @@ import pytest
 
 from bots.chat.notices import word
 from bots.chat.types import Answer, Event, Person, Place
+from core.mailbox.models import Sent
 from core.words import LOCALES
 from tests.chat.desk import Desk, readable, refused, seated, sentence
 
@@ -55,8 +56,8 @@ async def told(desk: Desk) -> list[str]:
         while rows := [each for each in await work.mailbox.take_deliveries(["telegram"], 50) if each.address.chat == "ada"]:
             for row in rows:
                 kinds.append(row.kind)
-                assert row.kind == "reply" or (await word(desk.stage.app, work, row)).reply is not None
-                await work.mailbox.delivered(row.id, "5")
+                assert row.kind == "reply" or (await word(desk.stage.app, row)).reply is not None
+                await work.mailbox.delivered([Sent(row.id, "5")])
     return kinds
 
 

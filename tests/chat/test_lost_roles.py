@@ -60,7 +60,7 @@ async def test_what_was_on_its_way_to_an_admin_is_not_shown_to_somebody_else(des
     await lose(desk, "bo")
     async with desk.stage.app.begin() as work:
         bundle = next(each for each in await work.mailbox.take_deliveries(["telegram"], 50) if each.kind == "bundle")
-        assert (await word(desk.stage.app, work, bundle)).reply is None
+        assert (await word(desk.stage.app, bundle)).reply is None
 
 
 async def test_a_linked_identity_is_an_admin_as_long_as_the_other_is(desk: Desk) -> None:

@@ -125,7 +125,7 @@ async def test_a_report_reaches_the_admins(desk: Desk) -> None:
     assert sentence(await desk.press("report_preset neon-shoe", "bo"))
     async with app.begin() as work:
         (row,) = [each for each in await work.mailbox.take_deliveries(["telegram"], 50) if each.kind == "preset_report"]
-        told = (await word(app, work, row)).reply
+        told = (await word(app, row)).reply
     assert row.address.chat == "root"
     assert told is not None
     assert sentence(await desk.press_form("frozen_preset neon-shoe", {"reason": "not theirs"}, "root"))

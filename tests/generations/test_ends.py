@@ -17,7 +17,7 @@ from core.generations.models import Generation, Lease, OutcomeKind, Settlement, 
 from core.generations.settle import give_up
 from core.ledger.errors import KeyReused
 from core.ledger.models import entries, held_account, holds, pending, wallet
-from core.mailbox.models import outbox
+from core.mailbox.models import Sent, outbox
 from core.providers.base import Delivered, FailedFree, Fault, ImageRequest, Outcome, Picture
 from core.words import LOCALES, Words
 from core.worker import Worker
@@ -45,7 +45,7 @@ async def told(app: App, locale: str) -> list[str]:
     said = []
     for each in due:
         async with app.read() as work:
-            wording = await word(app, work, each)
+            wording = await word(app, each)
         assert wording.reply is not None and wording.reply.text is not None
         said.append(Words(SENTENCES).plain(wording.reply.text, wording.locale))
     return said
@@ -64,7 +64,7 @@ async def test_what_waited_too_long_is_given_back_and_its_chat_is_told_why(datab
     async with staged(database_url, tmp_path, generation_minutes=15) as stage:
         (made,) = await stage.submit("k")
         (announced,) = await stage.app.run(lambda work: work.mailbox.take_deliveries(["telegram"], 10))
-        await stage.app.run(lambda work: work.mailbox.delivered(announced.id, "m", work.now + MINUTE))
+        await stage.app.run(lambda work: work.mailbox.delivered([Sent(announced.id, "m", work.now + MINUTE)]))
         assert made.deadline == made.created_at + 15 * MINUTE
         assert await stage.app.database.run(lambda connection: give_up(connection, made.deadline - 1)) == 0
         assert await stage.app.database.run(lambda connection: give_up(connection, made.deadline)) == 1

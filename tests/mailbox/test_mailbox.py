@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from core.address import Address
 from core.db import DAY, SECOND, Database
-from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, State, inbox, outbox
+from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, Sent, State, inbox, outbox
 from core.mailbox.service import KEEP, LEASE, PRUNE_BATCH, Mailbox
 from core.vault.errors import CannotOpen
 from tests.stage import staged
@@ -172,7 +172,7 @@ async def test_each_chat_is_told_in_order_and_one_thing_at_a_time(database: Data
     first = await taken(database)
     assert [each.body["key"] for each in first] == ["ada1", "bo1"]
     assert await keys(database) == []
-    await at(database, NOW, lambda box: box.delivered(first[0].id, "m1"))
+    await at(database, NOW, lambda box: box.delivered([Sent(first[0].id, "m1")]))
     assert await keys(database) == ["ada2"]
     assert await at(database, NOW, lambda box: box.waiting()) == 5
 
@@ -196,7 +196,7 @@ async def test_parallel_takers_keep_the_order_of_a_chat(database: Database) -> N
         while len(sent) < len(rows):
             for each in await taken(database):
                 sent.append(each.id)
-                await at(database, NOW, lambda box, id_=each.id: box.delivered(id_, "m"))  # type: ignore[misc]  # a default
+                await at(database, NOW, lambda box, id_=each.id: box.delivered([Sent(id_, "m")]))  # type: ignore[misc]  # a default
 
     await asyncio.gather(*(deliver() for _ in range(6)))
     assert sent == rows
@@ -208,7 +208,7 @@ async def test_a_dead_takers_row_comes_back_when_its_lease_ends(database: Databa
     assert await keys(database, NOW + LEASE - 1) == []
     assert await keys(database, NOW + LEASE) == ["k"]
     assert await keys(database, NOW + 2 * LEASE - 1) == []
-    await at(database, NOW, lambda box: box.delivered(row_id, "m"))
+    await at(database, NOW, lambda box: box.delivered([Sent(row_id, "m")]))
     assert await keys(database, NOW + DAY) == []
 
 
@@ -217,7 +217,7 @@ async def test_whoever_writes_a_row_has_the_first_word(database: Database) -> No
     await said(database, "behind")
     assert await keys(database, NOW + 10 * SECOND - 1) == []
     assert await keys(database, NOW + 10 * SECOND) == ["k"]
-    await at(database, NOW, lambda box: box.arrived(row_id, "m", NOW))
+    await at(database, NOW, lambda box: box.arrived([Sent(row_id, "m", NOW)]))
     assert ((await row(database, row_id)).state, (await row(database, row_id)).message) == (State.DONE, "m")
     assert await keys(database) == ["behind"]
 
@@ -225,7 +225,7 @@ async def test_whoever_writes_a_row_has_the_first_word(database: Database) -> No
 async def _live(database: Database, key: str = "generation:1", message: str = "m") -> int:
     """A row whose message follows a generation, already sent; due for an edit after five seconds."""
     (row_id,) = await said(database, key, kind="generation", subject=key)
-    await at(database, NOW, lambda box: box.arrived(row_id, message, NOW + 5 * SECOND))
+    await at(database, NOW, lambda box: box.arrived([Sent(row_id, message, NOW + 5 * SECOND)]))
     return row_id
 
 
@@ -234,10 +234,10 @@ async def test_a_live_row_is_edited_and_never_sent_again(database: Database) -> 
     assert await keys(database, NOW + 5 * SECOND - 1) == []
     (edit,) = await taken(database, NOW + 5 * SECOND)
     assert (edit.id, edit.live, edit.message, edit.subject, edit.created_at) == (row_id, True, "m", "generation:1", NOW)
-    await at(database, NOW, lambda box: box.delivered(row_id, None, NOW + 10 * SECOND))
+    await at(database, NOW, lambda box: box.delivered([Sent(row_id, None, NOW + 10 * SECOND)]))
     assert (await row(database, row_id)).message == "m"
     assert [each.live for each in await taken(database, NOW + 10 * SECOND)] == [True]
-    await at(database, NOW, lambda box: box.delivered(row_id, None))
+    await at(database, NOW, lambda box: box.delivered([Sent(row_id, None)]))
     assert await keys(database, NOW + DAY) == []
 
 
@@ -247,7 +247,7 @@ async def test_what_waits_comes_before_edits_of_its_chat(database: Database) -> 
     due = NOW + 5 * SECOND
     assert await keys(database, due) == ["result"]
     assert await keys(database, due) == []
-    await at(database, due, lambda box: box.delivered(waiting, "m2"))
+    await at(database, due, lambda box: box.delivered([Sent(waiting, "m2")]))
     assert [each.id for each in await taken(database, due)] == [row_id]
 
 
@@ -261,19 +261,23 @@ async def test_a_touch_makes_live_messages_due_and_nothing_else(database: Databa
 
 async def test_arriving_late_changes_nothing(database: Database) -> None:
     (row_id,) = await said(database, "generation:1", kind="generation", subject="generation:1")
-    await at(database, NOW, lambda box: box.delivered(row_id, "theirs"))
-    await at(database, NOW, lambda box: box.arrived(row_id, "ours", NOW))
+    await at(database, NOW, lambda box: box.delivered([Sent(row_id, "theirs")]))
+    await at(database, NOW, lambda box: box.arrived([Sent(row_id, "ours", NOW)]))
     assert ((await row(database, row_id)).state, (await row(database, row_id)).message) == (State.DONE, "theirs")
 
 
-async def test_the_live_message_is_found_in_its_own_chat_alone(database: Database) -> None:
-    row_id = await _live(database)
-    for address, subject, expected in ((ADA, "generation:1", (row_id, "m")), (BO, "generation:1", None), (ADA, "generation:2", None)):
-        assert await at(database, NOW, lambda box, a=address, s=subject: box.take_live(a, s)) == expected  # type: ignore[misc]  # defaults
-    await at(database, NOW, lambda box: box.touch(["generation:1"]))
-    assert not await taken(database, NOW)  # it is about to go: nobody edits it meanwhile
-    await at(database, NOW, lambda box: box.delivered(row_id, None))
-    assert await at(database, NOW, lambda box: box.take_live(ADA, "generation:1")) is None
+async def test_a_result_clears_the_live_message_of_its_subject_in_its_own_chat_alone(database: Database) -> None:
+    row_id, other = await _live(database), await _live(database, "generation:2")
+    results = [(await said(database, f"result{number}"))[0] for number in range(4)]
+    clears = [(BO, "generation:1"), (ADA, "generation:1"), (ADA, "generation:3"), None]
+    sent = [Sent(each, f"r{each}", clears=what) for each, what in zip(results, clears, strict=True)]
+    assert await at(database, NOW, lambda box: box.delivered(sent)) == [None, "m", None, None]
+    assert [(await row(database, each)).message for each in results] == [f"r{each}" for each in results]
+    await at(database, NOW, lambda box: box.touch(["generation:1", "generation:2"]))
+    assert [each.id for each in await taken(database, NOW)] == [other]  # the first is gone: nobody edits it
+    await at(database, NOW, lambda box: box.delivered([Sent(row_id, None, NOW)]))  # an edit that was under way
+    assert (await row(database, row_id)).state == State.DONE
+    assert await at(database, NOW, lambda box: box.delivered([Sent(results[0], None, clears=(ADA, "generation:1"))])) == [None]
 
 
 async def test_a_chat_that_has_to_wait_delays_nobody_else(database: Database) -> None:
@@ -302,7 +306,7 @@ async def test_a_chat_that_shut_us_out_is_dropped_whole_and_alone(database: Data
     live = await _live(database)
     waiting = await said(database, "k1", "k2")
     (done,) = await said(database, "k3")
-    await at(database, NOW, lambda box: box.delivered(done, "m"))
+    await at(database, NOW, lambda box: box.delivered([Sent(done, "m")]))
     await said(database, "bo", address=BO)
     await at(database, NOW, lambda box: box.drop_chat(ADA, "blocked " + "x" * 300))
     for row_id in (live, *waiting):
@@ -338,7 +342,7 @@ async def test_old_mail_is_pruned_in_batches_and_what_waits_never(database: Data
     done, dropped, waiting = await said(database, "done", "dropped", "waiting")
     live = await _live(database)
     await received(database, "unhandled")
-    await at(database, NOW, lambda box: box.delivered(done, "m"))
+    await at(database, NOW, lambda box: box.delivered([Sent(done, "m")]))
     await at(database, NOW, lambda box: box.drop(dropped, "x"))
     assert await at(database, NOW + KEEP, lambda box: box.prune()) == 0
     assert await at(database, NOW + KEEP + 1, lambda box: box.prune()) == PRUNE_BATCH + 2
