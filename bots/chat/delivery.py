@@ -97,6 +97,7 @@ class Delivery:
             await asyncio.sleep(pause)
             pause = self._pause(row)
         if pause:
+            pause = max(pause, SHORT_PAUSE) if row.live else pause
             await self._app.run(lambda work: work.mailbox.put_off(row.id, work.now + int(pause * SECOND)))
             return
         try:

@@ -36,8 +36,8 @@ class Pace:
 
 _CHANNEL, _MAILBOX = Bucket(2, 5 / 3), Bucket(5, 4.0)
 PACES: Mapping[str, Pace] = {
-    "telegram": Pace(25, Bucket(3, 1.0), Bucket(3, 3.75)),
-    "discord": Pace(40, _CHANNEL, _CHANNEL),
+    "telegram": Pace(28, Bucket(3, 1.0), Bucket(3, 3.75)),
+    "discord": Pace(47, _CHANNEL, _CHANNEL),
     "email": Pace(10, _MAILBOX, _MAILBOX),
 }
 """Telegram: about 30/s in all, about 1/s in a chat where a few at once are let through, and 20 a minute in a group

@@ -33,6 +33,8 @@ MINUTE_WINDOW = 61 * SECOND
 SLACK = 16
 """Candidates of a model beyond what is free: some cannot be served by what is free."""
 MAX_CLAIM = 256
+PATIENCE = 2 * SECOND
+"""Whoever has waited longer is told at once that it is drawn now; who has not is shown the picture, or that, soon enough."""
 
 
 _LOOK = text("""
@@ -286,5 +288,6 @@ async def _write(
         )  # fmt: skip
     await run_rows(connection, _START, {_STARTED: changes})
     await run_rows(connection, _INSERT, {_ATTEMPTS: new_attempts})
-    await Mailbox(connection, now).touch([lease.generation.subject for lease in leases if lease.generation.address is not None])
+    waited = [lease.generation for lease in leases if lease.generation.created_at < now - PATIENCE]
+    await Mailbox(connection, now).touch([each.subject for each in waited if each.address is not None])
     return leases
