@@ -40,6 +40,19 @@ async def test_one_process_wakes_another(redis_url: str) -> None:
             await event.wait()
 
 
+async def test_one_event_for_several_topics_and_a_wake_up_that_stays_here(redis_url: str) -> None:
+    async with open_hints(redis_url) as one, open_hints(redis_url) as other:
+        here, there = one.on("outbox", "outbox:telegram"), other.on("outbox", "outbox:telegram")
+        async with asyncio.timeout(10):
+            await asyncio.gather(here.wait(), there.wait())  # set once when they begin to listen
+            here.clear(), there.clear()
+            await one.wake("outbox", others=False)
+            await one.wake("outbox:discord")
+            assert here.is_set() and not there.is_set()
+            await one.wake("outbox:telegram")
+            await there.wait()
+
+
 async def test_a_redis_that_is_away_costs_only_speed() -> None:
     async with open_hints("redis://127.0.0.1:1/0") as hints:
         event = hints.on("outbox")
