@@ -45,7 +45,8 @@ async def test_one_event_for_several_topics_and_a_wake_up_that_stays_here(redis_
         here, there = one.on("outbox", "outbox:telegram"), other.on("outbox", "outbox:telegram")
         async with asyncio.timeout(10):
             await asyncio.gather(here.wait(), there.wait())  # set once when they begin to listen
-            here.clear(), there.clear()
+            here.clear()
+            there.clear()
             await one.wake("outbox", others=False)
             await one.wake("outbox:discord")
             assert here.is_set() and not there.is_set()
