@@ -78,7 +78,7 @@ def test_what_was_answered_at_once_counts() -> None:
     for _ in range(3):
         throttle.spend(GROUP, 10.0)
     assert throttle.wait(GROUP, 10.0, edit=False) == pytest.approx(3.75)
-    for number in range(25):
+    for number in range(PACES["telegram"].overall):
         throttle.spend(f"c{number}", 20.0)
     assert throttle.wait("another", 20.5, edit=False) == pytest.approx(0.5)
 

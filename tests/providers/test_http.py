@@ -5,7 +5,6 @@ import gzip
 import logging
 import resource
 import struct
-import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -288,15 +287,12 @@ async def test_a_thousand_slow_calls_at_once(client: Client, caplog: pytest.LogC
     key = Secret(KEY)
     async with served(slow) as url:
         provider = StabilityProvider(url, client)
-        began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             request = ImageRequest(Operation.GENERATE, "core", "a cat")
             tasks = [group.create_task(provider.generate(request, key, timeout=30.0)) for _ in range(1_000)]
-        took = time.monotonic() - began
     outcomes = [task.result() for task in tasks]
     assert {type(outcome) for outcome in outcomes} == {Delivered}, [one for one in outcomes if not isinstance(one, Delivered)][:3]
     assert most > 250  # far more than any pool that waits
-    assert took < 10.0
     assert KEY not in caplog.text + repr(outcomes) + repr(provider.__dict__) + repr(tasks[0])
 
 
