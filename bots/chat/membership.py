@@ -5,6 +5,7 @@ from dataclasses import replace
 from bots.chat import forms
 from bots.chat.types import Button, Event, Place, Reply
 from bots.chat.wishes import recalled
+from core.address import whole
 from core.app import App
 
 SPENDING = frozenset({"imagine", "again", "vary", "upscale", "edited", "fill", "cheaper", "agree"})
@@ -56,7 +57,7 @@ def carried(reply: Reply, place: Place) -> Reply:
 
 
 def _carried(button: Button, place: Place) -> Button:
-    action = f"{button.action} {MARK}{place.chat}"
+    action = f"{button.action} {MARK}{whole(place.chat)}"
     fits = button.action.startswith(CARRIED) and len(action.encode()) <= MAX_ACTION
     return replace(button, action=action) if fits else button
 
