@@ -15,6 +15,8 @@ LOOKING = frozenset({"pool_uses", "pool_given", "pool_ask", "pool_ways", "pool_b
 CARRIED = ("pool", "give")
 """How actions about a group's pool begin."""
 MARK = "@"
+MEMBER, ADMIN = "member", "admin"
+"""What is remembered of somebody in a group."""
 MAX_ACTION = 64
 """Bytes of a button's action."""
 
@@ -37,6 +39,24 @@ async def asks(app: App, event: Event) -> Place | None:
     if community is None or not community.policy.enabled:
         return None
     return place
+
+
+async def remembered(app: App, event: Event, asked: Place) -> Place | None:
+    """See MembersPort."""
+    if (await _about(app, event))[1] not in SPENDING:
+        return None
+    was = await app.hints.recall(_key(event, asked))
+    return replace(asked, member=True, admin=was == ADMIN) if was else None
+
+
+async def told(app: App, event: Event, said: Place) -> None:
+    """See MembersPort. Only members are remembered, so that whoever has just joined need not wait."""
+    if seconds := app.settings.membership_seconds:
+        await app.hints.remember(_key(event, said), (ADMIN if said.admin else MEMBER) if said.member else "", seconds)
+
+
+def _key(event: Event, place: Place) -> str:
+    return f"membership:{event.platform}:{place.community}:{event.person.id}"
 
 
 def settled(event: Event) -> Event:
