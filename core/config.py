@@ -139,6 +139,7 @@ class Settings(BaseSettings):
     resources_per_miner: int = Field(20, ge=1, le=1000)
     handover_minutes: int = Field(10, ge=1, le=24 * 60)
     events_per_minute: int = Field(60, ge=1, le=100_000)
+    membership_seconds: int = Field(60, ge=0, le=3600)
     sync_minutes: int = Field(15, ge=1, le=24 * 60)
 
     @field_validator(*ADDRESSES)

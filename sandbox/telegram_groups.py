@@ -50,6 +50,25 @@ class GroupHands:
             self.updates.put("message", place.id, self.state.message_json(message))
         return new
 
+    def open_topic(self, person: Id, chat: Id, name: str) -> int:
+        """A person begins a topic, which makes the group a forum; returns its number. https://core.telegram.org/bots/api#forumtopiccreated"""
+        group, speaker = self._group(chat), self.state.person(person)
+        began = self.state.new_message(group, speaker.id, service={"forum_topic_created": {"name": name, "icon_color": 7322096}})
+        began.topic = began.id
+        group.topics[began.id] = True
+        return began.id
+
+    def close_topic(self, chat: Id, topic: int) -> None:
+        """Only administrators may write there from now on."""
+        self._group(chat).topics[topic] = False
+
+    def delete_topic(self, chat: Id, topic: int) -> None:
+        """With all that was said there."""
+        group = self._group(chat)
+        del group.topics[topic]
+        for message in [each for each in group.messages.values() if each.topic == topic]:
+            self.state.delete(message)
+
     def _group(self, chat: Id) -> Chat:
         found = self.state.chat(chat)
         if found.kind == "private":

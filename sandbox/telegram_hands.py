@@ -32,11 +32,13 @@ class TelegramHands(GroupHands, StarsHands):
         self._presses = itertools.count(1)
 
     async def say(
-        self, person: Id, chat: Id, text: str, picture: bytes | None = None, reply_to: Id | None = None, document: bool = False
-    ) -> str:
+        self, person: Id, chat: Id, text: str, picture: bytes | None = None, reply_to: Id | None = None, document: bool = False,
+        *, topic: int | None = None,
+    ) -> str:  # fmt: skip
         """A message, with a picture as a photo (or as a document). Saying something in the private chat starts and unblocks the bot.
 
-        Returns the message's id. Raises HandsError for a chat that the person is not in.
+        Returns the message's id. In a `topic` what is no reply replies to the message that began it. Raises HandsError for a chat that the
+        person is not in.
         """
         speaker = self.state.person(person)
         place = self.state.seen_by(speaker, chat)
@@ -46,8 +48,9 @@ class TelegramHands(GroupHands, StarsHands):
         if picture is not None:
             content["document" if document else "photo"] = self._kept(picture, document)
         message = self.state.new_message(
-            place, speaker.id, text=text, entities=found_entities(text), reply_to=None if reply_to is None else int(reply_to), **content
-        )
+            place, speaker.id, text=text, entities=found_entities(text), topic=topic, reply_to=topic if reply_to is None else int(reply_to),
+            **content,
+        )  # fmt: skip
         if self._bot_sees(place, message):
             speaker.met = True
             self.updates.put("message", place.id, self.state.message_json(message))

@@ -59,14 +59,15 @@ class Messages:
         contents = [self._media(params, item) for item in items]
         self._flood.spend(chat, len(contents))
         self._albums += 1
-        kept = {"album": str(self._albums), "reply_to": _reply_to(params, chat), **_switches(params)}
+        kept = {"album": str(self._albums), "reply_to": _reply_to(params, chat), "topic": _topic(params, chat), **_switches(params)}
         return [self._state.message_json(self._state.new_message(chat, None, **content, **kept)) for content in contents]
 
     def post(self, chat: Chat, params: Params, **content: Any) -> Result:
         """Sends what a call carries, with the keyboard and the switches that every kind of message has."""
         rows, reply_to = keyboard(params.text("reply_markup"), "invoice" in content), _reply_to(params, chat)
+        kept = {"rows": rows, "reply_to": reply_to, "topic": _topic(params, chat), **_switches(params)}
         self._flood.spend(chat)
-        return self._state.message_json(self._state.new_message(chat, None, rows=rows, reply_to=reply_to, **_switches(params), **content))
+        return self._state.message_json(self._state.new_message(chat, None, **kept, **content))
 
     def writable(self, params: Params) -> Chat:
         """The chat of a call, when the bot may write there now."""
@@ -226,6 +227,17 @@ def _upload(params: Params, source: str, field: str) -> Upload | None:
 
 def _switches(params: Params) -> dict[str, bool]:
     return {"silent": params.flag("disable_notification"), "protected": params.flag("protect_content")}
+
+
+def _topic(params: Params, chat: Chat) -> int | None:
+    """The topic that a call names. One that is closed takes messages of administrators alone."""
+    if not (number := params.integer("message_thread_id")):
+        return None
+    if number not in chat.topics:
+        raise bad_request("message thread not found")
+    if not chat.topics[number] and chat.bot != "administrator":
+        raise bad_request("TOPIC_CLOSED")
+    return number
 
 
 def _reply_to(params: Params, chat: Chat) -> int | None:

@@ -82,7 +82,7 @@ class Message:
     """`sender` None is the bot. `text` is the caption where there is a file.
 
     `service`: what a message without words tells, as the bot sees it.
-    `protected`: cannot be forwarded. `forwarded`: when the original of this copy was sent.
+    `protected`: cannot be forwarded. `forwarded`: when the original of this copy was sent. `topic`: that of the group in which it stands.
     """
 
     id: int
@@ -103,6 +103,7 @@ class Message:
     service: dict[str, Any] = field(default_factory=dict)
     protected: bool = False
     forwarded: int | None = None
+    topic: int | None = None
 
     @property
     def file(self) -> File | None:
@@ -114,7 +115,8 @@ class Message:
 class Chat:
     """A private chat has the id of its person. `bot` is what the bot is in a group; `open` False: only admins may write there.
 
-    `moved_to`: the group became a supergroup with another id. `hidden`: only an administrator is told about members.
+    `moved_to`: the group became a supergroup with another id. `hidden`: only an administrator is told about members. `topics`: of a forum,
+    by the number of the message that began each, whether it is open.
     """
 
     id: int
@@ -126,6 +128,7 @@ class Chat:
     open: bool = True
     moved_to: int | None = None
     hidden: bool = False
+    topics: dict[int, bool] = field(default_factory=dict)
     messages: dict[int, Message] = field(default_factory=dict)
     last_message: int = 0
 
@@ -239,7 +242,7 @@ class State:
         """A Chat object."""
         if chat.kind == "private":
             return {"id": chat.id, "type": "private", "first_name": self.people[chat.id].name}
-        return {"id": chat.id, "type": chat.kind, "title": chat.title}
+        return {"id": chat.id, "type": chat.kind, "title": chat.title} | ({"is_forum": True} if chat.topics else {})
 
     def message_json(self, message: Message, with_reply: bool = True) -> dict[str, Any]:
         """A Message object."""
@@ -275,6 +278,8 @@ class State:
             shown["has_protected_content"] = True
         if message.forwarded is not None:
             shown["forward_origin"] = {"type": "user", "date": message.forwarded, "sender_user": self.bot_user()}
+        if message.topic is not None:
+            shown |= {"message_thread_id": message.topic, "is_topic_message": True}
         shown |= message.service
         if with_reply and message.reply_to is not None and (replied := chat.messages.get(message.reply_to)):
             shown["reply_to_message"] = self.message_json(replied, with_reply=False)
@@ -301,6 +306,8 @@ class State:
             "ephemeral": False,
             "thinking": False,
         }
+        if message.topic is not None:
+            shown["topic"] = str(message.topic)
         if (invoice := message.invoice) is None:
             return shown
         offered = {"title": invoice.title, "description": invoice.description, "amount": invoice.amount, "paid": bool(invoice.paid_by)}

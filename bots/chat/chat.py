@@ -29,7 +29,7 @@ import bots.chat.commands.watch  # noqa: F401  # importing declares their comman
 from bots.chat import forms
 from bots.chat.ballots import put_to_vote
 from bots.chat.errors import explain
-from bots.chat.membership import asks, carried, settled
+from bots.chat.membership import asks, carried, remembered, settled, told
 from bots.chat.moves import follow
 from bots.chat.notices import status
 from bots.chat.pools import declined
@@ -136,6 +136,14 @@ class Chat:
     async def asks(self, event: Event) -> Place | None:
         """See ChatPort."""
         return await asks(self.app, _tidied(event))
+
+    async def remembered(self, event: Event, asked: Place) -> Place | None:
+        """See MembersPort."""
+        return await remembered(self.app, _tidied(event), asked)
+
+    async def told(self, event: Event, said: Place) -> None:
+        """See MembersPort."""
+        await told(self.app, event, said)
 
     async def _submit(self, event: Event, order: Order, user: User) -> Answer:
         if event.heard is not None:

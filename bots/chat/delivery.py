@@ -12,7 +12,7 @@ from bots.chat.notices import Wording, word
 from bots.chat.pace import PACES, Throttle
 from bots.chat.rendering import load, pictures_of, render
 from bots.chat.types import Message, Picture, Sender, SendFailed
-from core.address import Address
+from core.address import Address, whole
 from core.app import OUTBOX, App, outbox_of
 from core.blobs import BlobNotFound, BlobsUnavailable
 from core.db import SECOND, UNREACHABLE
@@ -167,7 +167,7 @@ class Delivery:
             else:
                 await work.mailbox.drop(row.id, f"{error.kind}: {error.problem}")
                 if error.kind == "gone" and not row.live:
-                    await work.pools.mark_chat(row.address.platform, row.address.chat, gone=True)
+                    await work.pools.mark_chat(row.address.platform, whole(row.address.chat), gone=True)
 
         await self._app.run(write)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from bots.chat import forms
 from bots.chat.types import Button, Event, Place, Reply
 from bots.chat.wishes import recalled
+from core.address import whole
 from core.app import App
 
 SPENDING = frozenset({"imagine", "again", "vary", "upscale", "edited", "fill", "cheaper", "agree"})
@@ -14,6 +15,8 @@ LOOKING = frozenset({"pool_uses", "pool_given", "pool_ask", "pool_ways", "pool_b
 CARRIED = ("pool", "give")
 """How actions about a group's pool begin."""
 MARK = "@"
+MEMBER, ADMIN = "member", "admin"
+"""What is remembered of somebody in a group."""
 MAX_ACTION = 64
 """Bytes of a button's action."""
 
@@ -38,6 +41,24 @@ async def asks(app: App, event: Event) -> Place | None:
     return place
 
 
+async def remembered(app: App, event: Event, asked: Place) -> Place | None:
+    """See MembersPort."""
+    if (await _about(app, event))[1] not in SPENDING:
+        return None
+    was = await app.hints.recall(_key(event, asked))
+    return replace(asked, member=True, admin=was == ADMIN) if was else None
+
+
+async def told(app: App, event: Event, said: Place) -> None:
+    """See MembersPort. Only members are remembered, so that whoever has just joined need not wait."""
+    if seconds := app.settings.membership_seconds:
+        await app.hints.remember(_key(event, said), (ADMIN if said.admin else MEMBER) if said.member else "", seconds)
+
+
+def _key(event: Event, place: Place) -> str:
+    return f"membership:{event.platform}:{place.community}:{event.person.id}"
+
+
 def settled(event: Event) -> Event:
     """A press in private on the card of a group's pool, as one that is about the group, when the platform says that the person is there."""
     named = _named(event)
@@ -56,7 +77,7 @@ def carried(reply: Reply, place: Place) -> Reply:
 
 
 def _carried(button: Button, place: Place) -> Button:
-    action = f"{button.action} {MARK}{place.chat}"
+    action = f"{button.action} {MARK}{whole(place.chat)}"
     fits = button.action.startswith(CARRIED) and len(action.encode()) <= MAX_ACTION
     return replace(button, action=action) if fits else button
 

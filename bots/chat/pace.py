@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.address import whole
+
 MAX_CHATS = 1000
 """Chats that are counted before those about which there is nothing left to know are forgotten."""
 SHORTEST_PAUSE = 0.05
@@ -54,7 +56,8 @@ class _Chat:
 
 
 class Throttle:
-    """Counts what was sent to one platform by one process. Edits give way: they are put off rather than take a message's place."""
+    """Counts what was sent to one platform by one process: to a group's topics together. Edits give way: they are put off rather than take
+    a message's place."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -65,7 +68,7 @@ class Throttle:
 
     def wait(self, chat: str, now: float, *, edit: bool) -> float:
         """Seconds until one more may go to `chat`; 0 takes the place."""
-        bucket, known = self._pace.of(chat), self._chats.get(chat) or _Chat()
+        bucket, known = self._pace.of(chat), self._chats.get(whole(chat)) or _Chat()
         room = bucket.burst - 1 - (bucket.burst // 2 if edit else 0)
         held = max(known.held, self._held) - now
         spaced = known.full_at - now - room * bucket.every
@@ -96,6 +99,7 @@ class Throttle:
         return self._sent[0] + 1.0 - now if len(self._sent) >= self._pace.overall else 0.0
 
     def _known(self, chat: str, now: float) -> _Chat:
+        chat = whole(chat)
         if chat not in self._chats and len(self._chats) >= self._tidy_at:
             self._chats = {name: each for name, each in self._chats.items() if max(each.full_at, each.held) > now}
             self._tidy_at = max(MAX_CHATS, 2 * len(self._chats))

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from bots.chat.types import ChatPort, Paid, Person, Platform
+from bots.chat.types import ChatPort, Event, Paid, Person, Place, Platform
 
 
 class PaymentPort(Protocol):
@@ -39,9 +39,20 @@ class GroupsPort(Protocol):
         """These are all groups and servers that the bot is in."""
 
 
+class MembersPort(Protocol):
+    """The chat layer as a platform tells it about members that does so only when asked (see ChatPort.asks)."""
+
+    async def remembered(self, event: Event, asked: Place) -> Place | None:
+        """`asked` with what was told of the person there within MEMBERSHIP_SECONDS, for a wish that a pool may pay for. None: the platform
+        is asked now, as it is about everything that changes a pool."""
+
+    async def told(self, event: Event, said: Place) -> None:
+        """What the platform says of the person in a group now."""
+
+
 class GroupChatPort(ChatPort, GroupsPort, Protocol):
     """The chat layer but for payments."""
 
 
-class PayingChatPort(GroupChatPort, PaymentPort, Protocol):
+class PayingChatPort(GroupChatPort, MembersPort, PaymentPort, Protocol):
     """The whole chat layer."""

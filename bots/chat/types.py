@@ -107,7 +107,8 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where it was said. `chat` is what a message can be sent to. `community` is the server or group (None in private).
+    """Where it was said. `chat` is what a message can be sent to; a topic of a group is "group/topic" (core/address.py).
+    `community` is the server or group (None in private).
 
     `age_restricted`: the platform marks the channel so. `member`, `admin`, `roles` (ids; None where the platform has none): the platform
     says, now, that the person is in the community, administers it, has these roles there. `channels`: the ids of the part of the community

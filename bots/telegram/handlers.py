@@ -11,7 +11,7 @@ from telegram.error import TelegramError
 
 from bots.chat.pace import Throttle
 from bots.chat.ports import PayingChatPort
-from bots.chat.types import Answer, Event, Key, Message, SendFailed
+from bots.chat.types import Answer, Event, Key, Message, Place, SendFailed
 from bots.telegram.incoming import is_checkout, is_payment, membership, moved_group, presence, read
 from bots.telegram.outgoing import TelegramSender, failure
 from bots.telegram.payments import Checkouts, settle
@@ -57,9 +57,8 @@ class TelegramHandlers:
         try:
             event = await read(update, self._bot)
             if event is not None and (asked := await self._chat.asks(event)) is not None:
-                there = asked == event.place
-                said = await membership(self._bot, asked, event.person.id, there=there and event.action is None)
-                event = replace(event, place=said) if there else replace(event, about=said)
+                said = await self._chat.remembered(event, asked) or await self._told(event, asked)
+                event = replace(event, place=said) if asked == event.place else replace(event, about=said)
         except TelegramError as error:
             raise failure(error) from None
         if event is None:
@@ -67,6 +66,12 @@ class TelegramHandlers:
             return False
         await self._perform(event, await self._chat.handle(event), press)
         return True
+
+    async def _told(self, event: Event, asked: Place) -> Place:
+        """The group, as Telegram says of the person there now."""
+        said = await membership(self._bot, asked, event.person.id, there=asked == event.place and event.action is None)
+        await self._chat.told(event, said)
+        return said
 
     async def _perform(self, event: Event, answer: Answer, press: str | None) -> None:
         await self._answer_press(press, answer.toast)

@@ -162,7 +162,7 @@ def _place(message: MaybeInaccessibleMessage) -> Place:
         return Place(chat=str(chat.id), private=True)
     group, title, topic = str(chat.id), chat.title or "", _topic(message)
     channels = (group,) if topic is None else (f"{group}/{topic[0]}", group)
-    return Place(group, private=False, community=group, channels=channels, title=title, channel=title if topic is None else topic[1])
+    return Place(channels[0], private=False, community=group, channels=channels, title=title, channel=title if topic is None else topic[1])
 
 
 def _topic(message: MaybeInaccessibleMessage) -> tuple[int, str] | None:

@@ -26,6 +26,7 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, RetryAfter, Tele
 
 from bots.chat.types import Bill, Key, Message, Picture, Platform, SendFailed
 from bots.telegram.markup import cut, length, split
+from core.address import whole
 
 # RetryAfter warns at each construction unless this opts into its newer type, a timedelta.
 os.environ.setdefault("PTB_TIMEDELTA", "1")
@@ -53,6 +54,7 @@ _GONE = (
     "chat not found", "message to edit not found", "message can't be edited", "was kicked", "not a member", "was deleted",
     "was deactivated", "chat_id is empty", "peer_id_invalid", "message_id_invalid",
 )  # fmt: skip
+_NO_TOPIC = ("message thread not found", "topic_closed", "topic_deleted")
 _NOT_MODIFIED = "message is not modified"
 _NO_TEXT = "no text in the message to edit"
 _NOTHING_TO_DELETE = "message to delete not found"
@@ -87,13 +89,21 @@ class TelegramSender:
     async def send(self, chat: str, message: Message, nonce: str) -> str:
         """See Sender. Long texts come in parts, several pictures as albums; the id is that of the part with the buttons, the last.
 
-        A group that has become a supergroup is not followed: what stands there cannot be edited, so its new id is told.
+        A group that has become a supergroup is not followed: what stands there cannot be edited, so its new id is told. What a topic does
+        not take, as it is closed or deleted, is said in the group itself.
         """
         parts = _parts(message)
         arrived = self._remembered(chat, nonce)
         with _failures():
             for part in parts[len(arrived) :]:
-                arrived.append(await self._send(chat, part))
+                try:
+                    sent = await self._send(chat, part)
+                except BadRequest as error:
+                    if chat == whole(chat) or not any(words in error.message.lower() for words in _NO_TOPIC):
+                        raise
+                    chat = whole(chat)
+                    sent = await self._send(chat, part)
+                arrived.append(sent)
         return str(arrived[-1])
 
     async def edit(self, chat: str, message_id: str, message: Message) -> None:
@@ -103,7 +113,7 @@ class TelegramSender:
         """
         if message.bill is not None:
             raise SendFailed("refused", "an invoice cannot take the place of a message")
-        place = {"chat_id": chat, "message_id": int(message_id), "reply_markup": _keyboard(message.rows)}
+        place = {"chat_id": whole(chat), "message_id": int(message_id), "reply_markup": _keyboard(message.rows)}
         with self._forgetting(chat, message_id), _failures():
             if message.pictures:
                 media = _input_media(message.pictures[0], _is_photo(message.pictures[0]), cut(message.text, MAX_CAPTION))
@@ -117,7 +127,7 @@ class TelegramSender:
         """See Sender."""
         with _failures():
             try:
-                await self._bot.delete_message(chat, int(message_id))
+                await self._bot.delete_message(whole(chat), int(message_id))
             except BadRequest as error:
                 if _NOTHING_TO_DELETE not in error.message.lower():
                     raise
@@ -136,30 +146,30 @@ class TelegramSender:
             await _unless_unchanged(bot.edit_message_caption(caption=caption, parse_mode=ParseMode.HTML, **place))  # type: ignore[arg-type]  # mixed values
 
     async def _send(self, chat: str, part: _Part) -> int:
-        bot = self._bot
+        bot, group, topic = self._bot, whole(chat), _topic(chat)
         if part.bill is not None:
             return await self._send_bill(chat, part.bill, part)
         if not part.pictures:
             sent = await bot.send_message(
-                chat, part.text, parse_mode=ParseMode.HTML, link_preview_options=_NO_PREVIEW, disable_notification=part.silent,
-                reply_markup=part.keyboard,
+                group, part.text, parse_mode=ParseMode.HTML, link_preview_options=_NO_PREVIEW, disable_notification=part.silent,
+                reply_markup=part.keyboard, message_thread_id=topic,
             )  # fmt: skip
             return sent.message_id
         if len(part.pictures) > 1:
             as_photos = all(map(_is_photo, part.pictures))
             media = [_input_media(picture, as_photos, "") for picture in part.pictures]
-            album = await bot.send_media_group(chat, media, disable_notification=part.silent)
+            album = await bot.send_media_group(group, media, disable_notification=part.silent, message_thread_id=topic)
             return album[0].message_id
         (picture,) = part.pictures
         if _is_photo(picture):
             sent = await bot.send_photo(
-                chat, _file(picture), caption=part.text or None, parse_mode=ParseMode.HTML, has_spoiler=picture.spoiler,
-                disable_notification=part.silent, reply_markup=part.keyboard,
+                group, _file(picture), caption=part.text or None, parse_mode=ParseMode.HTML, has_spoiler=picture.spoiler,
+                disable_notification=part.silent, reply_markup=part.keyboard, message_thread_id=topic,
             )  # fmt: skip
         else:
             sent = await bot.send_document(
-                chat, _file(picture), caption=part.text or None, parse_mode=ParseMode.HTML, disable_content_type_detection=True,
-                disable_notification=part.silent, reply_markup=part.keyboard,
+                group, _file(picture), caption=part.text or None, parse_mode=ParseMode.HTML, disable_content_type_detection=True,
+                disable_notification=part.silent, reply_markup=part.keyboard, message_thread_id=topic,
             )  # fmt: skip
         return sent.message_id
 
@@ -167,22 +177,22 @@ class TelegramSender:
         """An invoice for its buyer alone. Whoever pays it all the same is refused at the checkout."""
         title = _cut_plain(bill.title, MAX_TITLE)
         sent = await self._bot.send_invoice(
-            chat, title, _cut_plain(bill.description, MAX_DESCRIPTION), bill.order, STARS, [LabeledPrice(title, bill.amount)],
+            whole(chat), title, _cut_plain(bill.description, MAX_DESCRIPTION), bill.order, STARS, [LabeledPrice(title, bill.amount)],
             provider_token="", start_parameter=START_PARAMETER, protect_content=True, disable_notification=part.silent,
-            reply_markup=part.keyboard,
+            reply_markup=part.keyboard, message_thread_id=_topic(chat),
         )  # fmt: skip
         return sent.message_id
 
     def _remembered(self, chat: str, nonce: str) -> list[int]:
-        arrived = self._arrived.setdefault((chat, nonce), [])
-        self._arrived.move_to_end((chat, nonce))
+        arrived = self._arrived.setdefault((whole(chat), nonce), [])
+        self._arrived.move_to_end((whole(chat), nonce))
         if len(self._arrived) > MAX_REMEMBERED:
             self._arrived.popitem(last=False)
         return arrived
 
     def _forget(self, chat: str, message_id: str) -> None:
         """A message that is no more may be sent anew with its nonce."""
-        for key in [key for key, arrived in self._arrived.items() if key[0] == chat and int(message_id) in arrived]:
+        for key in [key for key, arrived in self._arrived.items() if key[0] == whole(chat) and int(message_id) in arrived]:
             del self._arrived[key]
 
     @contextmanager
@@ -196,6 +206,11 @@ class TelegramSender:
 
 
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+
+
+def _topic(chat: str) -> int | None:
+    """The number of the topic that a chat is; None for a whole one."""
+    return None if chat == whole(chat) else int(chat.rpartition("/")[2])
 
 
 def failure(error: TelegramError) -> SendFailed:

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Integer, bindparam, case, delete, exists, func, literal_column, select, update
+from sqlalchemy import Integer, bindparam, case, delete, exists, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.address import Address
+from core.address import Address, whole
 from core.db import DAY, SECOND, Moment, Rows, one_of, run_rows
 from core.mailbox.models import MAX_EVENT_ID, Delivery, Notice, Received, Sent, State, inbox, outbox
 
@@ -204,8 +204,9 @@ class Mailbox:
         await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
 
     async def drop_chat(self, address: Address, problem: str) -> None:
-        """A chat shut us out: nothing that waits for it is sent."""
-        here = (outbox.c.platform == address.platform) & (outbox.c.chat == address.chat)
+        """A chat shut us out: nothing that waits for it, or for a topic of it, is sent."""
+        group = whole(address.chat)
+        here = (outbox.c.platform == address.platform) & or_(outbox.c.chat == group, outbox.c.chat.startswith(f"{group}/", autoescape=True))
         values = {"state": State.DROPPED, "problem": problem[:200], "leased_until": 0}
         await self._connection.execute(update(outbox).where(here, outbox.c.state.in_((State.WAITING, State.LIVE))).values(**values))
 

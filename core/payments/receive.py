@@ -22,6 +22,7 @@ from core.payments.models import Payment, Refund, RefundKind, RefundState, State
 from core.payments.rails.base import RailEvent, Said
 from core.payments.rules import MOVES, after_return, crediting, is_early, mismatch, pooling, share, taking, unpooling
 from core.payments.service import purse_of, read, read_refund, refund_hold
+from core.pools.service import Pools
 from core.users.service import Users
 
 FOREIGN_AFTER = 3 * DAY
@@ -284,13 +285,21 @@ async def _won(case: _Case) -> Applied:
 
 
 async def finish_refund(connection: AsyncConnection, now: int, payment: Payment, refund: Refund, thing: str | None) -> None:
-    """Our refund has arrived: its held Credits go to the rail. The payment's row is locked by the caller."""
+    """Our refund has arrived: its held Credits go to the rail, those of a pool by their buyer's wallet: the buyer gave so much less.
+    The payment's row is locked by the caller."""
     case = _Case(connection, now, payment, RailEvent(refund.name, Said.REFUNDED, thing=refund.name))
     if refund.kind is RefundKind.SURPLUS:
         await _finish(case, refund, RefundState.DONE)
         return
-    capture = Capture(f"refunded:{refund.name}", refund_hold(refund.name), (Leg(external(payment.rail), refund.credits),))
-    raise_first_refusal(await case.ledger.capture_many([capture]))
+    if payment.community_id is None:
+        capture = Capture(f"refunded:{refund.name}", refund_hold(refund.name), (Leg(external(payment.rail), refund.credits),))
+        raise_first_refusal(await case.ledger.capture_many([capture]))
+    else:
+        await Pools(connection, now).lock(payment.community_id)  # before any account, as submits do
+        release = Release(f"refund-released:{refund.name}", refund_hold(refund.name))
+        raise_first_refusal(await case.ledger.release_many([release]))
+        pooled = await case.take(f"refunded:{refund.name}", "refund", refund.credits)
+        assert pooled == refund.credits, refund  # the hold has just come back, and the pool is locked
     await _finish(case, refund, RefundState.DONE, thing=thing)
     await case.went_back(refund.amount, refund.credits, charged_back=payment.state is State.CHARGED_BACK)
     await case.tell("refunded", refund.credits, refund.amount)

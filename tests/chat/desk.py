@@ -104,9 +104,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def seated(url: str, folder: Path, locale: str, platform: Platform = "telegram") -> AsyncIterator[Desk]:
+async def seated(url: str, folder: Path, locale: str, platform: Platform = "telegram", **changes: Any) -> AsyncIterator[Desk]:
     """A Desk on a migrated database: "ada" and "bo" with 100 Credits each, who read that language."""
-    async with staged(url, folder, credits=0, events_per_minute=10_000) as stage:
+    async with staged(url, folder, credits=0, events_per_minute=10_000, **changes) as stage:
         stage.provider.prefix = "sk-st-"
         stage.app.providers = {"stability": stage.provider, "openai": FakeProvider("openai", "sk-proj-")}
         for who in ("bo", "ada"):

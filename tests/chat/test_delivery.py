@@ -146,6 +146,24 @@ async def test_a_chat_that_shut_us_out_hears_no_more_and_others_do(post: Post) -
     assert states == [(State.DROPPED, "bot was blocked by the user")] * 4  # the progress message too
 
 
+async def test_a_group_that_shuts_us_out_does_so_in_all_its_topics(post: Post) -> None:
+    topic, group, other, longer = (Address("telegram", chat) for chat in ("-100/45", "-100", "-100/4", "-1001"))
+    post.sender.gates |= {each.chat: asyncio.Event() for each in (group, other, longer)}
+    post.sender.trouble[topic.chat] = deque([SendFailed("blocked", "have no rights")])
+    for each in (topic, group, other, longer):
+        await post.say(each, "one", "two")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(post.all())
+        async with asyncio.timeout(5):
+            while {each.state for each in await post.rows(topic)} != {State.DROPPED}:  # noqa: ASYNC110 - nothing sets an event
+                await asyncio.sleep(0.01)
+        for gate in post.sender.gates.values():
+            gate.set()
+    await post.all()
+    states = {each.chat: [row.state for row in await post.rows(each)] for each in (group, other, longer)}
+    assert {chat: state[1] for chat, state in states.items()} == {"-100": State.DROPPED, "-100/4": State.DROPPED, "-1001": State.DONE}
+
+
 async def test_the_order_of_a_chat_outlives_any_failure(post: Post) -> None:
     rng = random.Random(3)
     chats = [Address("telegram", str(2_000 + n)) for n in range(5)]

@@ -41,6 +41,17 @@ async def strikes(desk: Desk) -> int:
         return (await work.users.strikes(desk.user.id))[0]
 
 
+async def test_what_shall_not_be_seen_may_be_named(desk: Desk) -> None:
+    """The words that a prompt may not have here are those that `--no` is for: nothing is refused, veiled or counted."""
+    await desk.stage.lend(KEY)
+    assert (await in_group(desk, command="imagine", argument="a statue, nude")).private
+    counted = await strikes(desk)
+    assert not (await in_group(desk, command="imagine", argument='a statue --no "nude, gore, fake passport"')).private
+    made = await newest(desk)
+    assert (made.parameters.negative, made.spoiler) == ("nude, gore, fake passport", False)
+    assert await strikes(desk) == counted == 1
+
+
 async def test_adult_topics_stay_where_adults_are_and_are_veiled(desk: Desk) -> None:
     await desk.stage.lend(KEY)
     public = await in_group(desk, command="imagine", argument="a nude statue")

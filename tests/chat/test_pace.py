@@ -32,6 +32,14 @@ def test_no_flood_limit_is_passed_whatever_is_asked(platform: str, prefix: str, 
         assert all(later - at >= seconds - NOTHING for at, later in zip(times, times[most:], strict=False)), (most, seconds)
 
 
+def test_the_topics_of_a_group_are_one_chat() -> None:
+    bucket, throttle, now = PACES["telegram"].group, Throttle(PACES["telegram"]), 10.0
+    assert [throttle.wait(f"{GROUP}/{topic}", now, edit=False) for topic in range(bucket.burst)] == [0.0] * bucket.burst
+    assert throttle.wait(f"{GROUP}/99", now, edit=False) == throttle.wait(GROUP, now, edit=False) == bucket.every
+    throttle.hold(f"{GROUP}/1", now + 60, now)
+    assert throttle.wait(f"{GROUP}/2", now, edit=True) == 60.0
+
+
 @pytest.mark.parametrize("chat", ["1001", GROUP])
 @pytest.mark.parametrize("platform", sorted(PACES))
 def test_a_chat_takes_its_burst_and_then_one_after_the_other_while_others_go_on(platform: str, chat: str) -> None:

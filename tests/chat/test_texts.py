@@ -7,10 +7,12 @@ import pytest
 
 from bots.chat.ballots import WHYS
 from bots.chat.chat import SENTENCES
+from bots.chat.commands.account import ORDER
 from bots.chat.commands.wallet import MOVEMENTS
 from bots.chat.grammar import asked_of, parse, wish_of
 from bots.chat.letters import LINK_MINUTES
 from bots.chat.payments import POOLED
+from bots.chat.registry import REGISTRY
 from core.catalog import BadParameter
 from core.errors import AetherflowError
 from core.generations.errors import BadPrompt
@@ -63,6 +65,22 @@ def test_every_code_has_its_words(locale: str) -> None:
     codes = _codes()
     assert len(codes) > 100
     assert not [code for code in codes if not words.knows(code, locale)]
+
+
+def test_help_has_every_command_once_and_those_of_admins_last() -> None:
+    declared = {name: entry.spec.admin for name, entry in REGISTRY.commands.items() if entry.spec}
+    listed = [name for group in ORDER for name in group]
+    assert sorted(listed) == sorted(declared)
+    assert listed[0] == "imagine"
+    assert [declared[name] for name in listed] == sorted(declared[name] for name in listed)
+    assert {name for name in declared if declared[name]} == set(ORDER[-1])
+
+
+def test_dispute_has_one_word_in_chinese() -> None:
+    """申诉, as products for consumers have it; 争议 is what lawyers say."""
+    root = SENTENCES.parents[2]
+    for file in [*(root / "bots").rglob("*.po"), *(root / "api").rglob("*.po"), root / "README.zh-CN.md"]:
+        assert "争议" not in file.read_text("utf-8"), file
 
 
 def test_facts_are_escaped_and_amounts_are_credits() -> None:

@@ -21,7 +21,7 @@ BOSS, PASSWORD = "boss@example.org", "a long sentence is best"
 WIDE = 512
 SAID = {
     "en": ("Users", "Disputes", "Credits", "Refund", "Confirm", "refunded", "Reason"),
-    "zh": ("用户", "争议", "点", "全额退款", "确认", "已退款", "原因"),
+    "zh": ("用户", "申诉", "点", "全额退款", "确认", "已退款", "原因"),
 }
 SEEN = {
     "en": ("The file is a picture", "Its sides are as asked: 512x512 for 1:1", "the provider had trouble", "Delivered", "ratio: 1:1"),

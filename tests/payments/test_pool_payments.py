@@ -109,14 +109,17 @@ async def test_an_admin_refunds_what_the_pool_still_has(shop: Till) -> None:
     stage.rail.returns = Returned.REFUSED
     await stage.app.run(lambda work: work.payments.ask_refund(bought.id, by=admin, reason="asked"))
     assert await stage.balance(pool(community.id)) == 0, "held while the rail is told"
+    assert await top(shop, community) == [("buyer", BOUGHT)]
     await shop.desk.work()
     assert await stage.balance(pool(community.id)) == 91_000, "the rail would not"
+    assert await top(shop, community) == [("buyer", BOUGHT)]
     stage.rail.returns = Returned.DONE
     await stage.app.run(lambda work: work.payments.ask_refund(bought.id, by=admin, reason="asked"))
     await shop.desk.work()
     now = await shop.payment(bought.id)
     assert (now.returned, now.refunded) == (91_000, 91)
     assert (await stage.balance(pool(community.id)), await stage.balance(wallet(buyer.id))) == (0, 50_000)
+    assert await top(shop, community) == [("buyer", 9_000)], "what the two pictures cost is what the buyer gave"
     with pytest.raises(NothingToRefund):
         await stage.app.run(lambda work: work.payments.ask_refund(bought.id, by=admin, reason="asked"))
     async with stage.app.read() as work:
@@ -124,6 +127,7 @@ async def test_an_admin_refunds_what_the_pool_still_has(shop: Till) -> None:
     failed = moved(bought, Said.REFUND_FAILED, "evt_f", "re_1", 91, refund=told.name)
     assert await shop.say(failed) is Applied.APPLIED
     assert await stage.balance(pool(community.id)) == 91_000, "it goes back where it was taken from"
+    assert await top(shop, community) == [("buyer", BOUGHT)]
     own = await shop.bought("k2", buyer, "taste")
     await stage.app.run(lambda work: work.pools.contribute(community, buyer, 150_000, "all"))
     with pytest.raises(NothingToRefund):

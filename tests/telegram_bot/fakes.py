@@ -105,6 +105,12 @@ class FakeChat:
     async def asks(self, event: Event) -> Place | None:
         return self.about or (event.place if event.word in self.asking else None)
 
+    async def remembered(self, event: Event, asked: Place) -> Place | None:
+        return None
+
+    async def told(self, event: Event, said: Place) -> None:
+        """Forgets it."""
+
     async def sent(self, answer: Answer, message_id: str | None) -> None:
         self.reports.append((answer, message_id))
 

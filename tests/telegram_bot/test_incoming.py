@@ -241,6 +241,7 @@ async def test_a_topic_is_a_part_of_its_group(bot: Bot) -> None:
         event = await read(Update.de_json({"update_id": 9, "message": said | more}, bot), bot)
         assert event is not None
         found.append((event.place.channels, event.place.title, event.place.channel))
+        assert (event.place.chat, event.place.community) == (event.place.channels[0], "-1005")
     assert found == [
         (("-1005/5", "-1005"), "Forum", "Forum / Art"), (("-1005/5", "-1005"), "Forum", "Forum / 5"), (("-1005",), "Forum", "Forum"),
     ]  # fmt: skip

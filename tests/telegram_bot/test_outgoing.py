@@ -6,7 +6,7 @@ import pytest
 from telegram import Bot
 from telegram.error import BadRequest, ChatMigrated, Conflict, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError, TimedOut
 
-from bots.chat.types import Key, Message, Picture, Sender, SendFailed
+from bots.chat.types import Bill, Key, Message, Picture, Sender, SendFailed
 from bots.telegram.markup import cut, length, split, units
 from bots.telegram.outgoing import TelegramSender, _keyboard, failure
 from sandbox.telegram import TelegramSandbox
@@ -235,6 +235,35 @@ async def test_what_is_gone(sandbox: TelegramSandbox, sender: TelegramSender) ->
     assert edit.value.kind == "gone"
 
 
+async def test_a_topic_and_what_it_does_not_take(sandbox: TelegramSandbox, sender: TelegramSender) -> None:
+    """Words, pictures and invoices arrive in it; what is closed or deleted leaves them to the group, and shuts nobody out."""
+    sandbox.flood_limits = None
+    topic = sandbox.open_topic(ADA, CLUB, "Art")
+    chat, one = f"{CLUB}/{topic}", Picture(picture())
+    everything = (
+        Message("words", ROWS), Message("photo", pictures=(one,)), Message("album", pictures=(one, one)),
+        Message("file", pictures=(Picture(b"GIF89a" + bytes(99)),)), Message("", bill=Bill("1:7", "Credits", "For pictures", 5)),
+    )  # fmt: skip
+
+    async def said(name: str) -> list[str | None]:
+        before = set(sandbox.state.chat(CLUB).messages)
+        for number, message in enumerate(everything):
+            await sender.send(chat, message, f"{name}{number}")
+        return [each.get("topic") for each in sandbox.messages(ADA, CLUB) if int(each["id"]) not in before]
+
+    assert await said("open") == [str(topic)] * 7
+    sent = await sender.send(chat, Message("before"), "again")
+    await sender.edit(chat, sent, Message("after"))
+    assert (await sandbox.wait_for(ADA, CLUB, lambda message: message["id"] == sent))["html"] == "after"
+    await sender.delete(chat, sent)
+    assert sent not in {each["id"] for each in sandbox.messages(ADA, CLUB)}
+    assert await sender.send(chat, Message("anew"), "again") != sent, "what was deleted may be said again"
+    sandbox.close_topic(CLUB, topic)
+    assert await said("closed") == [None] * 7
+    sandbox.delete_topic(CLUB, topic)
+    assert await said("deleted") == [None] * 7
+
+
 async def test_a_group_that_moved_is_told(sandbox: TelegramSandbox, sender: TelegramSender) -> None:
     old = sandbox.add_group("Old", [1001])
     sent = await sender.send(str(old.id), Message("before"), "1")
@@ -331,6 +360,7 @@ async def test_deleting(sandbox: TelegramSandbox, sender: TelegramSender) -> Non
         (BadRequest("Bad Request: PEER_ID_INVALID"), "gone"),
         (BadRequest("Bad Request: have no rights to send a message"), "blocked"),
         (BadRequest("Bad Request: IMAGE_PROCESS_FAILED"), "refused"),
+        (BadRequest("Bad Request: TOPIC_CLOSED"), "refused"),
         (Forbidden("Forbidden: bot was kicked from the group chat"), "gone"),
         (Forbidden("Forbidden: user is deactivated"), "blocked"),
         (Forbidden("Forbidden: something new"), "blocked"),

@@ -8,6 +8,15 @@ from core.ledger.models import earnings, pending, wallet
 from core.words import LOCALES, Amount, Text
 
 TOPICS = ("create", "lend", "credits")
+ORDER = (
+    ("imagine", "preset", "cancel", "history", "dispute"),
+    ("balance", "topup", "paysupport"),
+    ("pool",),
+    ("lend", "resources", "earnings", "payout"),
+    ("start", "help", "language", "link", "terms", "privacy"),
+    ("user", "grant", "ban", "unban", "disputes", "payouts", "resource", "rescue", "maintenance", "stats", "audit"),
+)
+"""The commands as a newcomer needs them: pictures, Credits, sharing, lending, oneself; then those of admins."""
 EXPORT_SECONDS = 15 * 60
 """How long a link to one's data is good."""
 
@@ -30,13 +39,18 @@ async def on_start(context: Context) -> Reply:
 @command("help", Option("topic", choices=TOPICS), always=True)
 @action("help", always=True)
 async def on_help(context: Context) -> Reply:
-    """Help by topic; without one, every command in a line."""
+    """Help by topic; without one every command, by topic in lines."""
     topic = context.event.options.get("topic") or next(iter(context.words), "")
     rows = (tuple(Button(Text(f"button.help.{each}"), f"help {each}") for each in TOPICS),)
     if topic in TOPICS:
         return Reply(Text(f"help.{topic}", _help_facts(context)), rows=rows)
-    names = [name for name, entry in REGISTRY.commands.items() if entry.spec and (context.user.is_admin or not entry.spec.admin)]
-    return Reply(Text("help.all", {"commands": " ".join(f"/{name}" for name in names)}), rows=rows)
+    lines = [" ".join(f"/{name}" for name in group if _may(context, name)) for group in ORDER]
+    return Reply(Text("help.all", {"commands": "\n".join(filter(None, lines))}), rows=rows)
+
+
+def _may(context: Context, name: str) -> bool:
+    spec = REGISTRY.commands[name].spec
+    return spec is not None and (context.user.is_admin or not spec.admin)
 
 
 def _help_facts(context: Context) -> dict[str, object]:

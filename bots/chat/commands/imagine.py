@@ -7,7 +7,7 @@ from bots.chat.grammar import asked_of, fields_in, wish_of
 from bots.chat.registry import Context, action, command
 from bots.chat.types import Button, Field, Form, Option, Reply
 from bots.chat.wishes import community_of, order_of, ordered, recalled
-from core.address import Address
+from core.address import whole
 from core.catalog import MAX_PROMPT, MAX_SEED
 from core.generations.errors import GenerationNotFound
 from core.generations.models import Generation, Order, Parameters, Wish
@@ -65,7 +65,8 @@ async def _once_more(context: Context, change: Callable[[Wish], Wish], *, alone:
     found = await recalled(context.app.hints, event, next(iter(context.words), ""), take=True)
     if found is None:
         return Reply(Text("pay_me.gone"), private=True)
-    place = next((each for each in (event.place, event.about) if each and each.chat == found.place.chat), found.place)
+    said, now = found.place, [each for each in (event.place, event.about) if each and whole(each.chat) == whole(found.place.chat)]
+    place = replace(now[0], chat=said.chat, channels=said.channels) if now else said
     order = await ordered(replace(context, event=replace(event, place=place)), change(found.wish), alone=alone)
     return order if event.place.chat == place.chat else replace(order, event=None)
 
@@ -134,11 +135,11 @@ async def on_cancel(context: Context) -> Reply:
 
 
 async def _shown(context: Context, *, delivered: bool = False) -> Generation:
-    """The generation that a button is about: the presser's own, or one said in this very chat. A number alone is no right to it."""
+    """The generation that a button is about: the presser's own, or one said in this very chat or group. A number is no right to it."""
     generations = context.work.generations
     found = await generations.get(context.number())
-    here = Address(context.event.platform, context.event.place.chat)
-    if found.user_id != context.user.id and found.address != here:
+    said = (found.address.platform, whole(found.address.chat)) if found.address else None
+    if found.user_id != context.user.id and said != (context.event.platform, whole(context.event.place.chat)):
         raise GenerationNotFound(generation=found.id)
     return await generations.delivered(found.id) if delivered else found
 
