@@ -42,6 +42,7 @@ from core.vault.errors import CannotOpen, SecretMissing, VaultAway
 from core.vault.models import Sealed
 from core.vault.secret import Secret
 from core.vault.service import fetch_one
+from core.vault.transit import TOO_OLD
 
 PROBES_AT_ONCE = 16
 SWEEP_LIMIT = 200
@@ -194,18 +195,19 @@ class Worker:
 
     async def _open(self, sealed: Sealed, generation: Generation) -> Secret | None:
         """The key in clear, for one call. While the KMS is away the generation waits; None once it is back, or the time is over: whoever
-        has waited begins anew, as what a key may do in a minute, and when, was reckoned at the claim. Raises CannotOpen."""
+        has waited begins anew, as what a key may do in a minute, and when, was reckoned at the claim. A version that the KMS has no more is
+        not waited for: the next claim may find the key wrapped by another. Raises CannotOpen."""
         try:
             return await self._app.vault.open(sealed)
         except VaultAway as error:
-            log.warning("kms_waited_for", generation=generation.id, problem=error.facts["problem"])
+            problem: str | None = error.facts["problem"]
+        log.warning("kms_waited_for", generation=generation.id, problem=problem)
         while self._app.now() < generation.deadline:
             await asyncio.sleep(RETRY_SECONDS)
-            try:
-                await self._app.vault.open(sealed)
-            except VaultAway:
-                continue
-            break
+            if problem != TOO_OLD:
+                problem = await self._app.vault.lacking(sealed.wrapping)
+            if problem in (None, TOO_OLD):
+                break
         return None
 
     async def _settle(self, settlement: Settlement) -> bool:
