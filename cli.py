@@ -42,6 +42,7 @@ from core.providers.http import make_client
 from core.providers.moderator import Moderator
 from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
+from core.pulse import SECOND, stuck
 from core.users.models import Identity, Role
 from core.vault.redact import Redactor, known
 from core.vault.rotate import rotate
@@ -309,6 +310,14 @@ def doctor() -> None:
             raise SystemExit(1)
 
     _guarded(main)
+
+
+@app.command()
+def alive(role: str) -> None:
+    """Whether the loops of a role turn: worker, telegram or discord; exit code 1 when not."""
+    problem = stuck(_settings().pulse_dir, role, App.now() / SECOND)
+    console.print(f"[red]{escape(problem)}[/]" if problem else f"[green]ok[/] {role}", soft_wrap=True, highlight=False)
+    raise SystemExit(1 if problem else 0)
 
 
 @vault_app.command("rotate")

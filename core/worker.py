@@ -109,6 +109,7 @@ class Worker:
     async def _claim_loop(self) -> None:
         work = self._app.hints.on(GENERATIONS)
         while True:
+            self._app.pulse.beat("worker", self._app.settings.sweep_seconds)
             claimed = await self.claim()
             if claimed.hopeless:
                 await self._app.database.run(lambda c, ids=[each.id for each in claimed.hopeless]: give_up(c, self._app.now(), ids))  # type: ignore[misc]  # a lambda with a default
