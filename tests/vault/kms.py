@@ -64,6 +64,7 @@ class Kms:
     sealed: bool = False
     moved: bool = False
     answering: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[tuple[str, int]] = field(default_factory=list)
     """Verbs of batches that were served, and how many items each had."""
     requests: int = 0
@@ -80,6 +81,7 @@ class Kms:
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.requests += 1
+        self.asked.set()
         await self.answering.wait()
         if self.sealed:
             return _errors(503, "Vault is sealed")
