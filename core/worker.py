@@ -36,7 +36,8 @@ from core.oversight.retire import announce
 from core.payments.service import collect_debts
 from core.pools.refill import REFILL_BATCH
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
-from core.resources.models import HealthState, Resource, State
+from core.resources.models import Resource
+from core.resources.rules import news_of_probe
 from core.unit_of_work import UnitOfWork
 from core.vault.errors import CannotOpen, SecretMissing, VaultAway
 from core.vault.models import Sealed
@@ -354,7 +355,7 @@ class Worker:
         async def write(work: UnitOfWork) -> None:
             after = await work.resources.on_probed(resource, probe, served)
             await work.alerts.check_leak(resource, probe.balance, provider.costs)
-            notice = _news(resource, after, probe)
+            notice = news_of_probe(resource, after)
             address = (await work.users.addresses([resource.owner_id])).get(resource.owner_id)
             if notice is not None and address is not None:
                 body = {"resource": resource.id, "fault": probe.fault, "balance": probe.balance}
@@ -363,19 +364,6 @@ class Worker:
 
         await app.run(write)
         await app.hints.wake(OUTBOX, GENERATIONS)
-
-
-def _news(before: Resource, after: Resource, probe: Probe) -> str | None:
-    """What the miner is told after a probe, as the kind of a notice."""
-    if before.state is State.PROBING and after.state is State.READY:
-        return "resource_ready"
-    if before.state is State.PROBING and after.state is State.DRAFT:
-        return "resource_refused"
-    if before.health.state is not HealthState.OUT and after.health.state is HealthState.OUT:
-        return "resource_out"
-    if before.health.state is HealthState.OUT and after.health.state is not HealthState.OUT:
-        return "resource_back"
-    return None
 
 
 async def _prune(work: UnitOfWork) -> None:

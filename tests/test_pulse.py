@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import cli
 from core.app import App
 from core.errors import Misconfigured
 from core.pulse import FOLDER, LOOPS, SECOND, Pulse, stuck
@@ -27,17 +29,13 @@ async def checked(role: str, folder: Path) -> str:
     """What the health check of the role's container says, by the very command; empty when it is content."""
     words = COMPOSE["services"][role]["healthcheck"]["test"]
     assert words[:2] == ["CMD", "python"]
-    code, said = await ran(folder, *words[2:])
-    assert bool(code) == bool(said)
-    return said
-
-
-async def ran(folder: Path, *words: str) -> tuple[int | None, str]:
-    """The exit code of a Python with these words, and what it says."""
     env, pipe = {**os.environ, FOLDER: str(folder)}, asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, *words, cwd=ROOT, env=env, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words[2:], cwd=ROOT, env=env, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+    )
     said, _ = await process.communicate()
-    return process.returncode, said.decode()
+    assert bool(process.returncode) == bool(said)
+    return said.decode()
 
 
 async def all_say(folder: Path, content: bool) -> None:
@@ -88,7 +86,6 @@ async def test_a_process_that_stands_still_is_told_from_one_that_turns(tmp_path:
         assert "should have turned" in await checked("telegram", folder) and process.returncode is None
         process.send_signal(signal.SIGCONT)
         await all_say(folder, content=True)
-        assert await ran(folder, "-m", "cli", "alive", "worker") == (0, "ok worker\n")
 
 
 async def test_a_loop_that_is_stuck_in_a_living_process_is_found(sqlite_url: str, tmp_path: Path) -> None:
@@ -99,16 +96,17 @@ async def test_a_loop_that_is_stuck_in_a_living_process_is_found(sqlite_url: str
         def turns() -> bool:
             return stuck(folder, "worker", App.now() / SECOND) is None
 
+        await stage.submit("one")  # what it wants to claim
         async with asyncio.TaskGroup() as group:
-            group.create_task(Worker(stage.app, 1).run(stop))
-            await until(turns)
             async with stage.app.database.begin():  # the one that writes
+                group.create_task(Worker(stage.app, 1).run(stop))
+                await until(turns)
                 await until(lambda: not turns())
             await until(turns)
             stop.set()
 
 
-def test_what_is_noted_and_what_is_said(tmp_path: Path) -> None:
+def test_what_is_noted_and_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = NOW * SECOND
     pulse = Pulse(tmp_path / "a" / "b", 60.0, lambda: clock)
     pulse.beat("telegram", 5.0)
@@ -121,3 +119,17 @@ def test_what_is_noted_and_what_is_said(tmp_path: Path) -> None:
         Pulse(tmp_path / "file" / "b", 60.0, lambda: clock)
     Pulse(None, 60.0, lambda: clock).beat("worker", 1.0)
     assert "not set" in str(stuck(None, "worker", NOW)) and "one of worker" in str(stuck(tmp_path, "api", NOW))
+    monkeypatch.chdir(tmp_path)  # no .env of this machine
+    monkeypatch.setenv(FOLDER, str(tmp_path / "a"))
+    assert "worker has noted nothing" in _alive("worker", 1)
+    Pulse(tmp_path / "a", 60.0, App.now).beat("worker", 5.0)
+    assert _alive("worker", 0) == "ok worker\n"
+    monkeypatch.setenv("AETHERFLOW_PULSE_SECONDS", "0")
+    assert "PULSE_SECONDS" in _alive("worker", 2)
+
+
+def _alive(role: str, code: int) -> str:
+    """What `aetherflow alive` says."""
+    done = CliRunner().invoke(cli.app, ["alive", role])
+    assert done.exit_code == code
+    return done.output
