@@ -43,6 +43,7 @@ from core.providers.http import make_client
 from core.providers.moderator import Moderator
 from core.providers.openai import OpenAIProvider
 from core.providers.stability import StabilityProvider
+from core.pulse import SECOND, stuck
 from core.users.models import Identity, Role
 from core.vault.redact import Redactor, known
 from core.vault.rotate import rotate
@@ -153,13 +154,18 @@ async def _mail(core: App, chat: Chat, stop: asyncio.Event) -> None:
     await Delivery(core, chat.words, {"email": sender}).run(stop)
 
 
-def _settings() -> Settings:
+def _read() -> Settings:
     """Raises SystemExit with one sentence when a setting is wrong."""
     try:
-        settings = load()
+        return load()
     except Misconfigured as error:
         console.print(f"[red]{error.facts['setting']}[/]: {error.facts['problem']}")
         raise SystemExit(2) from None
+
+
+def _settings() -> Settings:
+    """The same, with the folder and the logs of a process that works with them."""
+    settings = _read()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     set_up_logs(settings.log_level, Redactor(known(settings)))
     return settings
@@ -316,6 +322,14 @@ def doctor() -> None:
             raise SystemExit(1)
 
     _guarded(main)
+
+
+@app.command()
+def alive(role: str) -> None:
+    """Whether the loops of a role turn: worker, telegram or discord; exit code 1 when not."""
+    problem = stuck(_read().pulse_dir, role, App.now() / SECOND)
+    console.print(f"[red]{escape(problem)}[/]" if problem else f"[green]ok[/] {role}", soft_wrap=True, highlight=False)
+    raise SystemExit(1 if problem else 0)
 
 
 @vault_app.command("rotate")

@@ -8,6 +8,7 @@ from pydantic import Field
 from api.caller import Anyone, Caller, SignedIn, accounts_of
 from api.language import language_of
 from api.limits import count_signing_in
+from api.pools import audience_of
 from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, moment_or_none, refusals
 from core.access.errors import ScopeMissing, WrongPassword
 from core.access.models import MAX_ADDRESS, MAX_PASSWORD, MAX_TOKEN_NAME, ApiToken, Scope
@@ -96,6 +97,12 @@ class TokenAsked(Asked):
     cap: str | None = Field(
         None, pattern=r"^\d{1,9}(\.\d{1,3})?$", examples=["45"], description="Credits that it may spend in all; null: no cap of its own."
     )
+    pool: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_ID,
+        description="A pool of GET /pools that pays for all that it orders, within its rules; null: it is bound to none.",
+    )
     days: int | None = Field(None, ge=1, le=MAX_DAYS, description="How many days it is good for; null: until it is revoked.")
 
 
@@ -140,6 +147,7 @@ class TokenShown(Shown):
     name: str
     hint: str = Field(description="Its first characters.", examples=["aef_Xy12ab"])
     scopes: list[Scope]
+    pool: int | None = Field(description="The pool that pays for all that it orders; null: it is bound to none.")
     cap: Credits | None
     spent: Credits
     created_at: When
@@ -262,7 +270,7 @@ async def list_tokens(request: Request, caller: SignedIn) -> TokensShown:
     summary="New API token",
 )
 async def make_token(request: Request, asked: TokenAsked, caller: SignedIn) -> TokenMade:
-    """It is shown this once; only its digest is stored."""
+    """It is shown this once; only its digest is stored. What a token bound to a pool orders is paid by that pool or by nobody."""
     app, token = core_of(request), new_token()
     if caller.user.frozen:
         raise Frozen()
@@ -270,9 +278,11 @@ async def make_token(request: Request, asked: TokenAsked, caller: SignedIn) -> T
     if scopes != frozenset(asked.scopes):
         raise ScopeMissing(scope=str(Scope.ADMIN))
     cap = None if asked.cap is None else parse_credits(asked.cap)
+    await audience_of(app, caller.user.id, asked.pool)  # one that does not pay for them now is none to be bound to
     async with app.begin() as work:
         expires_at = None if asked.days is None else work.now + asked.days * DAY
-        made = await work.access.add_token(caller.user.id, token, asked.name, scopes, cap, expires_at, app.settings.tokens_per_user)
+        most = app.settings.tokens_per_user
+        made = await work.access.add_token(caller.user.id, token, asked.name, scopes, cap, expires_at, most, asked.pool)
     return TokenMade(token=token, **_token(made))
 
 
@@ -297,7 +307,7 @@ def _me(caller: Caller, user: User, known: list[tuple[str, str]]) -> MeShown:
 
 def _token(token: ApiToken) -> dict[str, object]:
     return {
-        "id": token.id, "name": token.name, "hint": token.hint, "scopes": sorted(token.scopes),
+        "id": token.id, "name": token.name, "hint": token.hint, "scopes": sorted(token.scopes), "pool": token.community_id,
         "cap": None if token.cap is None else format_credits(token.cap), "spent": format_credits(token.spent),
         "created_at": moment(token.created_at), "expires_at": moment_or_none(token.expires_at),
         "last_used_at": moment_or_none(token.last_used_at),

@@ -21,12 +21,13 @@ BEARER = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A user who asks, by an API token (`token_id`) or in a session (`session_id`)."""
+    """A user who asks, by an API token (`token_id`) or in a session (`session_id`). `pool`: the one that the token is bound to."""
 
     user: User
     scopes: frozenset[Scope]
     token_id: int | None
     session_id: int | None
+    pool: int | None = None
 
     @property
     def entrance(self) -> Entrance:
@@ -47,7 +48,7 @@ async def _enter(request: Request, credentials: Annotated[HTTPAuthorizationCrede
     request.state.locale = found.user.locale
     app = core_of(request)
     await count(request, app, "user", str(found.user.id), app.settings.requests_per_user)
-    return Caller(found.user, found.scopes, found.token_id, found.session_id)
+    return Caller(found.user, found.scopes, found.token_id, found.session_id, found.community_id)
 
 
 def allowed(scope: str) -> Callable[..., Awaitable[Caller]]:

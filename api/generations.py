@@ -12,7 +12,7 @@ from api.caller import Caller, allowed
 from api.idempotency import Answer, IdempotencyKey, business_key, once
 from api.language import WORDS, language_of
 from api.pages import Cursor, Limit, Page, Pager
-from api.pools import audience_of
+from api.pools import audience_of, payer_of
 from api.problems import Problem
 from api.shown import MAX_ID, Asked, Credits, Shown, When, core_of, moment, moment_or_none, refusals
 from core.app import ENDED, OUTBOX, App
@@ -53,7 +53,7 @@ class GenerationAsked(Asked):
     fields: dict[str, Annotated[str, Field(max_length=MAX_VALUE)]] = Field(
         default_factory=dict, max_length=MAX_FIELDS, description="Values of the preset's fields.", examples=[{"place": "the moon"}]
     )
-    pool: int | None = Field(None, ge=1, le=MAX_ID, description="A pool of GET /pools that pays; none: the caller does.")
+    pool: int | None = Field(None, ge=1, le=MAX_ID, description="A pool of GET /pools that pays; none: the token's, or the caller.")
 
 
 class Picture(Shown):
@@ -98,6 +98,7 @@ class GenerationShown(Shown):
 async def create_generation(request: Request, asked: GenerationAsked, caller: Creator, key: IdempotencyKey = None) -> Response:
     """Holds the price and queues. Follow it at `Location` until `state` is `delivered`, `failed` or `cancelled`."""
     app = core_of(request)
+    asked = asked.model_copy(update={"pool": payer_of(caller, asked.pool)})
 
     async def act() -> Answer:
         order_key = business_key(caller.user.id, key or secrets.token_hex(16))

@@ -22,7 +22,7 @@ from api.language import WORDS, language_of
 from api.openai_errors import openai_error
 from api.openai_sizes import ratio_of
 from api.pictures import BEST, Format, link, picture
-from api.pools import audience_of
+from api.pools import audience_of, payer_of
 from api.problems import Problem
 from api.shown import MAX_ID, Asked, core_of
 from api.waiting import Waiting
@@ -72,7 +72,7 @@ class ImagesAsked(Asked):
     partial_images: Literal[0] | None = None
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT)
-    pool: int | None = Field(None, ge=1, le=MAX_ID, description="A pool of GET /pools that pays; none: the caller does.")
+    pool: int | None = Field(None, ge=1, le=MAX_ID, description="A pool of GET /pools that pays; none: the token's, or the caller.")
 
 
 class ImageShown(BaseModel):
@@ -140,6 +140,7 @@ async def create_images(request: Request, asked: ImagesAsked, caller: Creator, k
     If none is there within OPENAI_WAIT_SECONDS the answer is 504 with the numbers of the generations, which go on; see GET /generations.
     """
     app = core_of(request)
+    asked = asked.model_copy(update={"pool": payer_of(caller, asked.pool)})
     orders = await _orders(app, caller, asked, key or secrets.token_hex(16), language_of(request))
 
     async def act() -> Answer:

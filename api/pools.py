@@ -12,6 +12,7 @@ from api.language import WORDS, language_of
 from api.pages import Cursor, Limit, Page, Pager
 from api.problems import Problem
 from api.shown import MAX_ID, Asked, Credits, Shown, core_of, refusals
+from core.access.errors import TokenBound
 from core.app import App
 from core.generations.admit import Membership, memberships
 from core.moderation import Audience
@@ -103,6 +104,16 @@ async def contribute(request: Request, number: Number, asked: ContributionAsked,
 
     done, replayed = await once(request, app, caller.user.id, key, asked.model_dump(), act)
     return done.response(replayed=replayed)
+
+
+def payer_of(caller: Caller, pool: int | None) -> int | None:
+    """The pool that pays for what the caller orders: the one that their token is bound to, else the one that they name; None: they do.
+
+    Whether it does pay is decided by its rules, each time. Raises TokenBound for another pool than the token's.
+    """
+    if caller.pool is not None and pool not in (None, caller.pool):
+        raise TokenBound(pool=caller.pool)
+    return pool if caller.pool is None else caller.pool
 
 
 async def audience_of(app: App, user_id: int, pool: int | None) -> Audience:

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from api.html import attribute, page, say
-from api.shown import MAX_ID, Credits, Shown, When, core_of, moment, refusals
+from api.shown import MAX_ID, Credits, Shown, When, core_of, moment, moment_or_none, refusals
 from api.topups import Buyer
 from core.db import SECOND
 from core.money import format_credits, format_price
@@ -34,6 +34,8 @@ class ReturnedShown(Shown):
     state: str = Field(examples=["done"])
     amount: str = Field(examples=["$5.00"])
     credits: Credits = Field(description="That were taken back for it.")
+    created_at: When = Field(description="Since when it is on its way.")
+    finished_at: When | None = Field(description="When it was done; null: not yet.")
 
 
 class ReceiptShown(Shown):
@@ -67,6 +69,7 @@ async def read_receipt(request: Request, number: Annotated[int, Path(ge=1, le=MA
         ReturnedShown(
             kind="chargeback" if each.kind is RefundKind.CHARGEBACK else "refund", state=each.state,
             amount=format_price(each.amount, payment.currency), credits=format_credits(each.credits),
+            created_at=moment(each.created_at), finished_at=moment_or_none(each.finished_at),
         )
         for each in found.returned
     ]  # fmt: skip
@@ -92,12 +95,11 @@ async def show_receipt(request: Request, signed: Annotated[str, Path(max_length=
 def receipt_page(request: Request, found: Receipt, back: str = "", headers: Mapping[str, str] = HEADERS) -> HTMLResponse:
     """The document; `back` is a link that is not printed."""
     payment = found.payment
-    paid = datetime.fromtimestamp((payment.paid_at or 0) / SECOND, UTC)
     state = say(request, Text(f"receipt.state.{payment.state}"))
     credits = {"amount": Amount(payment.credits)}
     lines = [
         ("number", found.number),
-        ("date", f"{paid:%Y-%m-%d %H:%M} UTC"),
+        ("date", _at(payment.paid_at or 0)),
         ("buyer", f"{attribute(found.buyer.name)} (#{found.buyer.id})"),
         ("package", f"{attribute(payment.package)}: {say(request, Text('wallet_page.credits', credits))}"),
         ("paid", f"{format_price(payment.amount, payment.currency)} ({payment.currency})"),
@@ -108,8 +110,8 @@ def receipt_page(request: Request, found: Receipt, back: str = "", headers: Mapp
     ]
     for each in found.returned:
         went = Text("receipt.returned.line", {
-            "price": format_price(each.amount, payment.currency), "credits": Amount(each.credits),
-            "state": Text(f"receipt.returned.{each.state}"),
+            "date": _at(each.finished_at or each.created_at), "price": format_price(each.amount, payment.currency),
+            "credits": Amount(each.credits), "state": Text(f"receipt.returned.{each.state}"),
         })  # fmt: skip
         lines.append((f"returned.{each.kind}", say(request, went)))
     if payment.refunded:
@@ -119,3 +121,7 @@ def receipt_page(request: Request, found: Receipt, back: str = "", headers: Mapp
     contact = f" · {attribute(settings.support_contact)}" if settings.support_contact else ""
     seller = f"<p class=quiet>Aetherflow · {attribute(settings.public_url)}{contact}</p>"
     return page(request, TITLE, f"<table id=receipt>{rows}</table>{seller}{back}", headers=headers, wide=True)
+
+
+def _at(microseconds: int) -> str:
+    return f"{datetime.fromtimestamp(microseconds / SECOND, UTC):%Y-%m-%d %H:%M} UTC"

@@ -40,6 +40,7 @@ from core.presets.rules import shrunk
 from core.providers.base import Provider
 from core.providers.classifier import Classifier
 from core.providers.moderator import Moderator
+from core.pulse import Pulse
 from core.resources.errors import KeyOfAnother, NotAKey
 from core.resources.models import Resource
 from core.resources.rules import may_lend
@@ -106,6 +107,7 @@ class App:
         self.rails = rails
         self.moderator = moderator
         self.classifier = classifier
+        self.pulse = Pulse(settings.pulse_dir, settings.pulse_seconds, self.now)
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
         self._arrivals: Coalescer[Sent, None] = Coalescer(self._arrived, MAX_BATCH)

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     blob_url: str = ""
     public_url: str = "http://127.0.0.1:8000"
     catalog_file: Path | None = None
+    pulse_dir: Path | None = None
+    pulse_seconds: float = Field(60.0, gt=0, le=3600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     vault_keys: SecretStr = SecretStr("")

@@ -36,12 +36,14 @@ from core.oversight.retire import announce
 from core.payments.service import collect_debts
 from core.pools.refill import REFILL_BATCH
 from core.providers.base import Delivered, FailedCost, FailedFree, Fault, ImageRequest, Operation, Outcome, Probe, Rejected
-from core.resources.models import HealthState, Resource, State
+from core.resources.models import Resource
+from core.resources.rules import news_of_probe
 from core.unit_of_work import UnitOfWork
 from core.vault.errors import CannotOpen, SecretMissing, VaultAway
 from core.vault.models import Sealed
 from core.vault.secret import Secret
 from core.vault.service import fetch_one
+from core.vault.transit import TOO_OLD
 
 PROBES_AT_ONCE = 16
 SWEEP_LIMIT = 200
@@ -108,6 +110,7 @@ class Worker:
     async def _claim_loop(self) -> None:
         work = self._app.hints.on(GENERATIONS)
         while True:
+            self._app.pulse.beat("worker", self._app.settings.sweep_seconds)
             claimed = await self.claim()
             if claimed.hopeless:
                 await self._app.database.run(lambda c, ids=[each.id for each in claimed.hopeless]: give_up(c, self._app.now(), ids))  # type: ignore[misc]  # a lambda with a default
@@ -197,18 +200,19 @@ class Worker:
 
     async def _open(self, sealed: Sealed, generation: Generation) -> Secret | None:
         """The key in clear, for one call. While the KMS is away the generation waits; None once it is back, or the time is over: whoever
-        has waited begins anew, as what a key may do in a minute, and when, was reckoned at the claim. Raises CannotOpen."""
+        has waited begins anew, as what a key may do in a minute, and when, was reckoned at the claim. A version that the KMS has no more is
+        not waited for: the next claim may find the key wrapped by another. Raises CannotOpen."""
         try:
             return await self._app.vault.open(sealed)
         except VaultAway as error:
-            log.warning("kms_waited_for", generation=generation.id, problem=error.facts["problem"])
+            problem: str | None = error.facts["problem"]
+        log.warning("kms_waited_for", generation=generation.id, problem=problem)
         while self._app.now() < generation.deadline:
             await asyncio.sleep(RETRY_SECONDS)
-            try:
-                await self._app.vault.open(sealed)
-            except VaultAway:
-                continue
-            break
+            if problem != TOO_OLD:
+                problem = await self._app.vault.lacking(sealed.wrapping)
+            if problem in (None, TOO_OLD):
+                break
         return None
 
     async def _settle(self, settlement: Settlement) -> bool:
@@ -354,7 +358,7 @@ class Worker:
         async def write(work: UnitOfWork) -> None:
             after = await work.resources.on_probed(resource, probe, served)
             await work.alerts.check_leak(resource, probe.balance, provider.costs)
-            notice = _news(resource, after, probe)
+            notice = news_of_probe(resource, after)
             address = (await work.users.addresses([resource.owner_id])).get(resource.owner_id)
             if notice is not None and address is not None:
                 body = {"resource": resource.id, "fault": probe.fault, "balance": probe.balance}
@@ -363,19 +367,6 @@ class Worker:
 
         await app.run(write)
         await app.hints.wake(OUTBOX, GENERATIONS)
-
-
-def _news(before: Resource, after: Resource, probe: Probe) -> str | None:
-    """What the miner is told after a probe, as the kind of a notice."""
-    if before.state is State.PROBING and after.state is State.READY:
-        return "resource_ready"
-    if before.state is State.PROBING and after.state is State.DRAFT:
-        return "resource_refused"
-    if before.health.state is not HealthState.OUT and after.health.state is HealthState.OUT:
-        return "resource_out"
-    if before.health.state is HealthState.OUT and after.health.state is not HealthState.OUT:
-        return "resource_back"
-    return None
 
 
 async def _prune(work: UnitOfWork) -> None:

@@ -16,6 +16,7 @@ import cli
 from api.health import router
 from core.config import PREFIX, Settings, load
 from core.keys import keyring
+from core.pulse import LOOPS
 from dev import TARGETS
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +113,15 @@ def test_the_api_is_asked_where_it_listens() -> None:
     (asked,) = re.findall(r"http://127\.0\.0\.1:(\d+)(/\w+)", " ".join(api["healthcheck"]["test"]))
     assert asked == (port, "/healthz") and asked[1] in {getattr(route, "path", "") for route in router.routes}
     assert [each.split(":")[-1] for each in api["ports"]] == [port] == named("EXPOSE")
+
+
+def test_every_role_has_a_health_check_and_those_without_a_port_are_asked_for_their_loops() -> None:
+    assert {name for name in OURS if "healthcheck" in OURS[name]} == set(cli.ROLES)
+    assert set(LOOPS) == set(cli.ROLES) - {"api"}
+    for name in LOOPS:
+        assert OURS[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "core.pulse", name]
+        (folder,) = OURS[name]["tmpfs"]
+        assert Path(environment(OURS[name])["AETHERFLOW_PULSE_DIR"]).is_relative_to(folder), "one for each container, and writable"
 
 
 def test_what_the_image_copies_and_runs_is_there() -> None:

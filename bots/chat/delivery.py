@@ -60,6 +60,8 @@ class Delivery:
         async with asyncio.TaskGroup() as group:
             group.create_task(wake_to_stop())
             while not stop.is_set():
+                for platform in self._senders:
+                    self._app.pulse.beat(platform, 2.0)
                 try:
                     rows = await self._take(AT_ONCE - self._busy)
                 except UNREACHABLE as error:

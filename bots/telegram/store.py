@@ -13,6 +13,9 @@ PLATFORM = "telegram"
 CHECKOUTS = "telegram:pay"
 """Where a webhook keeps pre-checkout queries, apart from what waits in the order of its chat."""
 
+LONGEST_WAIT = 30.0
+"""Seconds until whoever takes updates takes again, also where the hints are away."""
+
 
 class InboxStore:
     """The UpdateStore of the product."""
@@ -32,6 +35,7 @@ class InboxStore:
 
     async def take(self, limit: int) -> list[tuple[str, dict[str, Any]]]:
         """Leases updates that nobody has handled, at most one per chat."""
+        self._app.pulse.beat("telegram.updates", LONGEST_WAIT)
         taken = await self._app.run(lambda work: work.mailbox.take_events(PLATFORM, limit))
         return [(each.event_id, json.loads(self._app.vault.unveil(each.body, f"{PLATFORM}:{each.event_id}"))) for each in taken]
 

@@ -69,6 +69,12 @@ class TokenNotFound(NotFound):
     code = "token_not_found"
 
 
+class TokenBound(Forbidden):
+    """The API token is bound to a pool, and another one is to pay. Facts: `pool`, its number."""
+
+    code = "token_bound"
+
+
 class CapReached(Refusal):
     """The API token's spending cap does not suffice. Facts: `needed`, `left` in milli-credits."""
 

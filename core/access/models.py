@@ -67,6 +67,7 @@ api_tokens = Table(
     Column("hash", String(64), nullable=False, unique=True),  # SHA-256: the token has 190 random bits, so no salt is needed
     Column("hint", String(16), nullable=False),  # its first characters, to tell it from others
     Column("scopes", String(200), nullable=False),  # words between spaces
+    Column("community_id", Id),  # whose pool pays for all that it orders; NULL: it is bound to none
     Column("cap", BigInteger),  # milli-credits that it may spend in all; NULL: no cap of its own
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment),
@@ -94,12 +95,16 @@ mailed_codes = Table(
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """An API token as its user sees it later: without the token. Times in microseconds, `cap` and `spent` in milli-credits."""
+    """An API token as its user sees it later: without the token. Times in microseconds, `cap` and `spent` in milli-credits.
+
+    `community_id`: the community to whose pool it is bound.
+    """
 
     id: int
     name: str
     hint: str
     scopes: frozenset[Scope]
+    community_id: int | None
     cap: int | None
     spent: int
     created_at: int
@@ -112,7 +117,7 @@ class ApiToken:
 class Entrance:
     """Who came in, and by what: a session (`session_id`) or an API token (`token_id`) with its scopes.
 
-    `unmarked`: that token's use is to be noted.
+    `unmarked`: that token's use is to be noted. `community_id`: whose pool pays for all that the token orders.
     """
 
     user: User
@@ -120,6 +125,7 @@ class Entrance:
     session_id: int | None = None
     token_id: int | None = None
     unmarked: bool = False
+    community_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ NOTED_EVERY = MINUTE
 """How often an API token's use is written down at most: most requests only read."""
 _NOW = bindparam("now", type_=Moment)
 _BY_DIGESTS = (
-    select(*_USER, api_tokens.c.id.label("token_id"), api_tokens.c.hash, api_tokens.c.scopes, api_tokens.c.last_used_at)
+    select(*_USER, api_tokens.c.id.label("token_id"), *(api_tokens.c[name] for name in ("hash", "scopes", "community_id", "last_used_at")))
     .join(api_tokens, api_tokens.c.user_id == users.c.id)
     .where(one_of(api_tokens.c.hash, "digests"), api_tokens.c.revoked_at.is_(None))
     .where(or_(api_tokens.c.expires_at.is_(None), api_tokens.c.expires_at > _NOW))
@@ -60,7 +60,8 @@ class Access:
 
     def _entrance(self, row: RowMapping) -> Entrance:
         user, old = _user(row), (row["last_used_at"] or 0) <= self._now - NOTED_EVERY
-        return Entrance(user, allowed_scopes(user, map(Scope, row["scopes"].split())), token_id=row["token_id"], unmarked=old)
+        scopes = allowed_scopes(user, map(Scope, row["scopes"].split()))
+        return Entrance(user, scopes, token_id=row["token_id"], unmarked=old, community_id=row["community_id"])
 
     async def note_use(self, token_id: int) -> None:
         """The token was used, at most once in NOTED_EVERY."""
@@ -145,16 +146,17 @@ class Access:
     # API tokens
 
     async def add_token(
-        self, user_id: int, token: str, name: str, scopes: Iterable[Scope], cap: int | None, expires_at: int | None, most: int
-    ) -> ApiToken:
-        """Keeps a new API token's hash. Raises TooManyTokens beyond `most` living ones."""
+        self, user_id: int, token: str, name: str, scopes: Iterable[Scope], cap: int | None, expires_at: int | None, most: int,
+        community_id: int | None = None,
+    ) -> ApiToken:  # fmt: skip
+        """Keeps a new API token's hash. Raises TooManyTokens beyond `most` living ones. `community_id`: whose pool it is bound to."""
         await self._connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
         living = (api_tokens.c.user_id == user_id) & self._usable()
         if (await self._connection.execute(select(func.count()).where(living))).scalar_one() >= most:
             raise TooManyTokens(limit=most)
         row = {
             "user_id": user_id, "name": name, "hash": digest(token), "hint": token[:HINT_LENGTH], "scopes": " ".join(sorted(set(scopes))),
-            "cap": cap, "created_at": self._now, "expires_at": expires_at,
+            "cap": cap, "community_id": community_id, "created_at": self._now, "expires_at": expires_at,
         }  # fmt: skip
         made = await self._connection.execute(insert(api_tokens).values(row).returning(*_TOKEN))
         return _token(made.mappings().one(), 0)
@@ -191,7 +193,8 @@ class Access:
 
 
 _TOKEN = tuple(
-    api_tokens.c[name] for name in ("id", "name", "hint", "scopes", "cap", "created_at", "expires_at", "revoked_at", "last_used_at")
+    api_tokens.c[name]
+    for name in ("id", "name", "hint", "scopes", "community_id", "cap", "created_at", "expires_at", "revoked_at", "last_used_at")
 )
 
 

@@ -146,7 +146,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money on its way back."""
+    """Money on its way back, since `created_at`, or there, since `finished_at`; microseconds."""
 
     id: int
     name: str
@@ -161,6 +161,8 @@ class Refund:
     by: int | None
     reason: str
     tries: int
+    created_at: int
+    finished_at: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from core.catalog import Catalog, ProviderRule
 from core.money import CREDIT, parse_credits
 from core.providers.base import Fault
 from core.resources.errors import BadLimit, LendingRefused
-from core.resources.models import Health, HealthState, Limits, Scope, State
+from core.resources.models import Health, HealthState, Limits, Resource, Scope, State
 
 RANGES: Mapping[str, tuple[int, int]] = {
     "price_percent": (10, 100),
@@ -256,6 +256,19 @@ def _counted(health: Health, now: float, *, good: bool) -> Health:
         failures=health.failures * factor + (not good),
         counted_at=now,
     )
+
+
+def news_of_probe(before: Resource, after: Resource) -> str | None:
+    """What the miner is told after a probe, as the kind of a notice."""
+    if before.state is State.PROBING and after.state is State.READY:
+        return "resource_ready"
+    if before.state is State.PROBING and after.state is State.DRAFT:
+        return "resource_refused"
+    if before.health.state is not HealthState.OUT and after.health.state is HealthState.OUT:
+        return "resource_out"
+    if before.health.state is HealthState.OUT and after.health.state is not HealthState.OUT:
+        return "resource_back"
+    return None
 
 
 def _measured(health: Health, seconds: float) -> Health:

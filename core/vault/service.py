@@ -4,9 +4,11 @@ Each secret has a random data key of its own; AES-256-GCM binds the ciphertext t
 key is wrapped by the newest key-encryption key, here or by a KMS. Rotation (rotate.py) re-wraps data keys and never opens a secret.
 """
 
+import asyncio
 import hashlib
 import hmac
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,10 +26,14 @@ from core.vault.errors import CannotOpen, DuplicateSecret, SecretMissing, VaultA
 from core.vault.keyring import KEY_BYTES, NONCE_BYTES
 from core.vault.models import MAX_SECRET, Sealed, data_keys, sealed_secrets
 from core.vault.secret import Secret
-from core.vault.transit import misconfigured
+from core.vault.transit import TOO_OLD, misconfigured
 from core.vault.wrapping import BATCH, KeyEncryption, Wrapped
 
 FINGERPRINT, MAILBOX = "fingerprint", "mailbox"
+ASK_SECONDS = 1.0
+"""So long an answer of the KMS to whether it is back counts for everybody who waits for it."""
+_NOBODYS = bytes(NONCE_BYTES + KEY_BYTES + 16)
+"""As long as a wrapped data key, and none."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +47,8 @@ class Vault:
         self._mailbox = AESGCM(mailbox_key)
         self.away: str | None = None
         """What the KMS lacked when it was asked last."""
+        self._asking = asyncio.Lock()
+        self._heard: dict[str, tuple[float, str | None]] = {}
 
     async def seal(self, secret: Secret, *, subject: str, provider: str, version: int) -> Sealed:
         """Seals a secret of at most MAX_SECRET characters, bound to what it belongs to. Raises VaultAway."""
@@ -67,6 +75,26 @@ class Vault:
         except (InvalidTag, ValueError):  # a KMS may hand out a key of another length
             raise CannotOpen(subject=sealed.subject) from None
 
+    async def lacking(self, by: str) -> str | None:
+        """What keeps the KMS from unwrapping what `by` wrapped: a word of `transit.PROBLEMS`; None when nothing does.
+
+        Nothing is opened for it: what it is asked about is no data key, so it says so as soon as it can. Whoever asks within ASK_SECONDS
+        shares the answer.
+        """
+        async with self._asking:
+            if by in self._heard and time.monotonic() - self._heard[by][0] < ASK_SECONDS:
+                return self._heard[by][1]
+            problem = None
+            try:
+                with self._minding():
+                    [refused] = await self._keys.unwrap([Wrapped(by, _NOBODYS)])
+                    if isinstance(refused, VaultAway):
+                        raise refused
+            except VaultAway as error:
+                problem = str(error.facts["problem"])
+            self._heard[by] = (time.monotonic(), problem)
+            return problem
+
     @contextmanager
     def _minding(self) -> Iterator[None]:
         """Says once that the KMS is away, and once that it is back. A version that it has no more is said where it is met."""
@@ -74,7 +102,7 @@ class Vault:
             yield
         except VaultAway as error:
             problem = error.facts["problem"]
-            if problem not in (self.away, "too_old"):
+            if problem not in (self.away, TOO_OLD):
                 self.away = problem
                 log.error("kms_away", problem=problem)
             raise

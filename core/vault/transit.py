@@ -29,6 +29,7 @@ from core.vault.errors import CannotOpen, VaultAway
 from core.vault.secret import Secret
 from core.vault.wrapping import BATCH, Wrapped, passed_on
 
+TOO_OLD = "too_old"
 PROBLEMS: Mapping[str, tuple[str, str]] = {
     "unreachable": (
         "VAULT_KMS_URL",
@@ -46,7 +47,7 @@ PROBLEMS: Mapping[str, tuple[str, str]] = {
     ),
     "unfit": ("VAULT_KMS_KEY", "the KMS cannot wrap with it: it must be of type aes256-gcm96 and not derived"),
     "elsewhere": ("VAULT_KMS_URL", "the KMS points to another address: name the active node, or let standby nodes forward requests"),
-    "too_old": (
+    TOO_OLD: (
         "VAULT_KMS_KEY",
         "the KMS does not decrypt {by} any more: lower its min_decryption_version, run `aetherflow vault rotate`, and raise it again",
     ),
@@ -59,7 +60,7 @@ _STATUS = {403: "denied", 404: "missing", 429: "busy", 503: "sealed"}
 _BY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}:v[1-9][0-9]{0,4}")
 """A key and its version, as it is stored; ids of the ring hold no colon."""
 _CIPHERTEXT = re.compile(r"vault:v([1-9][0-9]{0,4}):[A-Za-z0-9+/=]{1,4096}")
-_TOO_OLD = ("disallowed by policy", "version is too new")
+_VERSION_GONE = ("disallowed by policy", "version is too new")
 """How the engine says that it has a version no more, or not yet (sdk/helper/keysutil/policy.go): the operator's to mend."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,2000}")
 
@@ -216,6 +217,6 @@ def _plaintext(wrapped: Wrapped, result: Mapping[str, Any]) -> bytes | Exception
 
 
 def _refused(wrapped: Wrapped, result: Mapping[str, Any]) -> Exception:
-    if any(words in str(result.get("error")) for words in _TOO_OLD):
-        return VaultAway(problem="too_old", by=wrapped.by)
+    if any(words in str(result.get("error")) for words in _VERSION_GONE):
+        return VaultAway(problem=TOO_OLD, by=wrapped.by)
     return CannotOpen(wrapping=wrapped.by)

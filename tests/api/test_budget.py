@@ -33,6 +33,8 @@ TRIES = int(os.environ.get("AETHERFLOW_TEST_TRIES", ROUND))
 """Wallet, token and pool by turns; with 60, each of them is killed in every way."""
 KILLS = {5: "first", 9: "worker", 13: "second", 17: "worker"}
 """The tries of a round in which a process is killed."""
+BOUND = 9
+"""Of so many tries, the last is a pool's by a token that is bound to it: every third try of a pool, killed in 17."""
 pytestmark = [pytest.mark.timeout(max(300, 15 * TRIES)), pytest.mark.asyncio(loop_scope="module")]
 BUDGETS = ("wallet", "token", "pool")
 SECONDS = 60.0
@@ -61,18 +63,26 @@ class Town:
     async def spender(self, budget: str, number: int) -> Spender:
         """Somebody whose wallet, whose token's cap, or whose community's pool suffices for PICTURES."""
         cap = PICTURES * PRICE + 1 if budget == "token" else None
-        user, token = await self.stage.person(f"{budget}{number}", PICTURES * PRICE if budget == "wallet" else RICH), new_token()
-        await self.stage.app.run(lambda work: work.access.add_token(user.id, token, "t", [Scope.GENERATE], cap, None, 5))
-        return await self.member(user, token, number) if budget == "pool" else Spender(user, token, wallet(user.id))
+        user = await self.stage.person(f"{budget}{number}", PICTURES * PRICE if budget == "wallet" else RICH)
+        if budget == "pool":
+            return await self.member(user, number)
+        return Spender(user, await self.token(user, cap), wallet(user.id))
 
-    async def member(self, user: User, token: str, number: int) -> Spender:
-        """The same person, let spend of a pool that somebody else has filled."""
+    async def token(self, user: User, cap: int | None = None, bound_to: int | None = None) -> str:
+        """A token of theirs."""
+        token = new_token()
+        await self.stage.app.run(lambda work: work.access.add_token(user.id, token, "t", [Scope.GENERATE], cap, None, 5, bound_to))
+        return token
+
+    async def member(self, user: User, number: int) -> Spender:
+        """The same person, let spend of a pool that somebody else has filled; now and then their token is bound to it and names none."""
         giver, app = await self.stage.person(f"giver{number}", PICTURES * PRICE), self.stage.app
         made = await app.run(lambda work: work.pools.found("telegram", f"-{number}", "Club"))
         made = await app.run(lambda work: work.pools.set_policy(made, Policy(spenders=Spenders.LIST)))
         await app.run(lambda work: work.pools.let(made, user.id, may=True))
         await app.run(lambda work: work.pools.contribute(made, giver, PICTURES * PRICE, f"{number}"))
-        return Spender(user, token, pool(made.id), made.id)
+        bound = number % BOUND == BOUND - 1
+        return Spender(user, await self.token(user, bound_to=made.id if bound else None), pool(made.id), None if bound else made.id)
 
     async def ask(self, who: Spender, number: int) -> int:
         """The status of one request, at one of the two; 0 when its process was killed."""

@@ -120,6 +120,60 @@ async def test_openai_clients_name_a_pool_by_their_extra_body(served: Served) ->
     assert not breaches(await served.stage.audit())
 
 
+async def test_what_a_bound_token_orders_is_paid_by_its_pool_or_by_nobody(served: Served) -> None:
+    community = await founded(served, replace(LISTED, request_cap=PRICE))
+    member = await listed(served, community, "member")
+    other = await served.app.run(lambda work: work.pools.found("discord", "7", "Other Club"))
+    await served.app.run(lambda work: work.pools.set_policy(other, LISTED))
+    await served.app.run(lambda work: work.pools.let(other, member.id, may=True))
+    await served.app.grant(member.id, 1_000_000, "grant:member")
+    asked = {"name": "club", "scopes": ["generate", "generations:read"], "cap": "9", "pool": community.id}
+    session = {"Authorization": f"Bearer {(await served.session(member)).access}"}
+    async with httpx.AsyncClient(base_url=served.url, headers=session) as person:
+        refused = [await person.post("/me/tokens", json=asked | {"pool": number}) for number in (999, community.id)]
+        assert (why(refused[0])[:2], refused[1].status_code) == ((409, "pool_closed"), 201)
+        stranger = {"Authorization": f"Bearer {(await served.session()).access}"}
+        assert why(await person.post("/me/tokens", json=asked, headers=stranger))[:2] == (409, "pool_closed")  # who gave is not on the list
+        made = refused[1].json()
+        shown = (await person.get("/me/tokens")).json()["data"]
+        assert [(each["id"], each["pool"], each["cap"]) for each in shown] == [(made["id"], community.id, "9")] and made[
+            "pool"
+        ] == community.id
+    async with httpx.AsyncClient(base_url=served.url, headers={"Authorization": f"Bearer {made['token']}"}, timeout=30) as client:
+        taken = [await client.post("/generations", json=ASKED | named) for named in ({}, {"pool": community.id})]
+        assert [each.json()["pool"] for each in taken] == [community.id] * 2
+        assert why(await client.post("/generations", json=ASKED))[:2] == (402, "cap_reached")
+        wrong = ASKED | {"pool": other.id}
+        for language, words in (("en", f"bound to pool {community.id}"), ("zh", f"已绑定点数池 {community.id}")):
+            said = await client.post("/generations", json=wrong, headers={"Accept-Language": language})
+            assert why(said)[:2] == (403, "token_bound") and words in why(said)[2]
+        said = await client.post("/v1/images/generations", json=wrong)
+        assert (said.status_code, said.json()["error"]["code"]) == (403, "token_bound")
+    async with httpx.AsyncClient(base_url=served.url, headers=session) as person:
+        token = (await person.post("/me/tokens", json=asked | {"cap": None})).json()["token"]
+    async with httpx.AsyncClient(base_url=served.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+        key = {"Idempotency-Key": "same"}
+        first = await client.post("/generations", json=ASKED, headers=key)
+        assert (first.status_code, first.json()["pool"]) == (202, community.id)
+        async with served.client(member) as free:  # the same key and words, paid by another: no replay of the pool's
+            assert (await free.post("/generations", json=ASKED, headers=key)).json()["type"] == "urn:aetherflow:key_reused"
+        steps: list[tuple[Policy, tuple[int, str]]] = [
+            (replace(LISTED, request_cap=PRICE - 1), (402, "pool_cap")),
+            (replace(LISTED, enabled=False), (409, "pool_closed")),
+            (Policy(), (409, "pool_closed")),
+        ]
+        for rules, expected in steps:
+            await ruled(served, community, rules)
+            assert why(await client.post("/generations", json=ASKED))[:2] == expected
+        await ruled(served, community, LISTED)
+        await served.app.run(lambda work: work.pools.let(community, member.id, may=False))
+        assert why(await client.post("/generations", json=ASKED))[:2] == (409, "pool_closed")
+        assert (await client.post("/v1/images/generations", json=ASKED)).status_code == 409
+    assert await served.stage.balance(wallet(member.id)) == 1_000_000
+    assert await served.stage.balance(held_account(pool(community.id))) == 3 * PRICE
+    assert not breaches(await served.stage.audit())
+
+
 async def test_what_is_shown_of_a_pool(served: Served) -> None:
     first = await founded(served, replace(LISTED, member_cap=10 * PRICE, models=frozenset({"core"}), quiet=(3, 4)))
     second = await served.app.run(lambda work: work.pools.found("discord", "7", "Other Club"))

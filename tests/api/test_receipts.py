@@ -2,6 +2,7 @@
 
 import httpx
 
+from api.shown import moment
 from core.db import SECOND
 from core.payments.rails.base import Said
 from core.receipts import PURPOSE
@@ -19,7 +20,9 @@ async def test_a_receipt_is_for_whoever_paid(served: Served) -> None:
     path = "/wallet/payments/{}/receipt"
     async with served.client(ada) as client, served.client() as other:
         found = (await client.get(path.format(bought.id))).json()
-        url = found.pop("url")
+        url, [back] = found.pop("url"), found["returned"]
+        begun, done = back.pop("created_at"), back.pop("finished_at")
+        assert found["paid_at"] <= begun <= done
         assert found.pop("paid_at").endswith("Z")
         assert found == {
             "number": f"AF-{bought.id:06d}", "payment": bought.id, "state": "part_refunded", "buyer": "<b>Ada</b> & Co", "package": "small",
@@ -39,6 +42,12 @@ async def test_a_receipt_is_for_whoever_paid(served: Served) -> None:
         assert "script" not in policy + shown.text
         assert all(each in shown.text for each in ("收据", found["number"], "$2.00", "&lt;b&gt;Ada", bought.order, "部分退款", "$3.00"))
         assert "refunded in part" in english.text
+        day, minute = done[:10], done[11:16]
+        assert f"{day} {minute} UTC: $2.00, for 200 Credits (done)" in english.text
+        assert f"{day} {minute} UTC：$2.00，扣回 200 点（已完成）" in shown.text
+        asked = await app.run(lambda work: work.payments.ask_refund(bought.id, by=ada.id, reason="too many", credits=100_000))
+        under_way = (await nobody.get(place, params={"lang": "en"})).text
+        assert f"{moment(asked.created_at)[:16].replace('T', ' ')} UTC: $1.00, for 100 Credits (on its way)" in under_way
         for signed in (place[:-2] + "xx", *(f"/receipts/{sign(app.vault, PURPOSE, each)}" for each in made)):
             gone = await nobody.get(signed)
             assert (gone.status_code, bought.order in gone.text) == (404, False)

@@ -36,6 +36,7 @@ async def test_a_buyer_opens_and_prints_a_receipt(page: Page, sqlite_url: str, t
         said = await page.locator("#receipt").inner_text()
         wanted = {"en": ("refunded in part", "500 Credits", "card"), "zh": ("部分退款", "500 点", "银行卡")}[locale]
         assert all(each in said for each in (*wanted, f"AF-{bought.id:06d}", bought.order, "$5.00", "$2.00", "$3.00", "Ada"))
+        assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", said)) == 2, "of the payment, and of what went back"
         await page.set_viewport_size({"width": 1280, "height": 900})
         await keep(page, f"receipt.{locale}")
         await page.emulate_media(media="print")

@@ -67,6 +67,7 @@ class Kms:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[tuple[str, int]] = field(default_factory=list)
     """Verbs of batches that were served, and how many items each had."""
+    requests: int = 0
     opened: set[str] = field(default_factory=set)
     """Everything that came or went in clear, as base64."""
     namespaces: set[str] = field(default_factory=set)
@@ -79,6 +80,7 @@ class Kms:
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json()
+        self.requests += 1
         self.asked.set()
         await self.answering.wait()
         if self.sealed:

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from core.config import Settings
-from core.db import SECOND, Database
+from core.db import Database
 from core.errors import Misconfigured
 from core.generations.models import State, attempts, generations
 from core.keys import open_keys
@@ -33,10 +33,10 @@ from core.vault.models import Sealed, data_keys, sealed_secrets
 from core.vault.redact import Redactor
 from core.vault.rotate import rotate
 from core.vault.secret import Secret
-from core.vault.service import Vault, fetch, open_vault, store
+from core.vault.service import ASK_SECONDS, Vault, fetch, open_vault, store
 from core.worker import Worker
 from tests.chat.search import every_row
-from tests.stage import PRICE, Stage, breaches, settings_for, staged, work_off
+from tests.stage import PRICE, Stage, breaches, ended, settings_for, staged, work_off
 from tests.vault.kms import TOKEN, Kms, standing_in
 
 KEY = "sk-lent-to-be-wrapped-elsewhere"
@@ -132,21 +132,24 @@ async def test_a_sealed_kms_is_waited_for_and_said(kms: Kms, database_url: str, 
         await stage.lend(KEY)
         patient, late = await stage.submit("patient", "late")
         app, worker = stage.app, Worker(stage.app, 1)
-        soon = update(generations).where(generations.c.id == late.id).values(deadline=app.now() + SECOND // 2)
-        await app.database.run(lambda connection: connection.execute(soon))
         kms.sealed = True
-        kms.asked.clear()
-        assert len((await worker.claim()).leases) == 2
+        leases = {lease.generation.id: lease.generation for lease in (await worker.claim()).leases}
+        calls = {lease.generation.id: task for task, lease in worker._running.items()}  # neither has had its turn
         with pytest.raises(VaultAway, match="sealed"):
             await stage.app.vault.seal(Secret("sk-another"), subject="resource:9", provider="stability", version=1)
         await worker.sweep()
-        calls = {lease.generation.id: task for task, lease in worker._running.items()}
+        over = update(generations).where(generations.c.id == late.id).values(deadline=app.now())
+        await app.database.run(lambda connection: connection.execute(over))
+        object.__setattr__(leases[late.id], "deadline", 0)  # its time ends while it waits, however slow the machine is
         await calls[late.id]
         assert (await stage.generation(late.id)).state is State.FAILED and not calls[patient.id].done()
         assert (await stage.generation(patient.id)).state is State.RUNNING
         assert await stage.balance(f"user:{stage.creator.id}:wallet") == 1_000_000 - PRICE  # of the other it is held
+        kms.calls.clear()
+        kms.opened.clear()
         kms.sealed = False
         await calls[patient.id]
+        assert kms.calls == [("decrypt", 1)] and not kms.opened, "whether it is back is asked without opening anything"
         waited = await stage.generation(patient.id)
         assert waited.state is State.QUEUED, "what its key may do in a minute is reckoned anew"
         await work_off(worker)
@@ -163,6 +166,43 @@ async def test_a_sealed_kms_is_waited_for_and_said(kms: Kms, database_url: str, 
         assert faults == {"unopened", None} and health == "healthy"
     printed = "".join(capfd.readouterr())
     assert (printed.count("kms_away"), printed.count("kms_back"), printed.count("kms_waited_for")) == (1, 1, 2)
+
+
+async def test_all_who_wait_for_the_kms_share_one_question(kms: Kms, sqlite_url: str, tmp_path: Path) -> None:
+    settings = settings_for(sqlite_url, tmp_path, **told(kms))
+    async with vaulted(settings) as (database, vault):
+        [sealed] = await keep(database, vault, 1)
+        kms.opened.clear()
+        kms.sealed, kms.requests = True, 0
+        assert await asyncio.gather(*(vault.lacking(sealed.wrapping) for _ in range(50))) == ["sealed"] * 50
+        assert kms.requests == 1
+        kms.sealed = False
+        await asyncio.sleep(ASK_SECONDS + 0.1)  # what it said is too old to count
+        assert await vault.lacking(sealed.wrapping) is None and kms.requests == 2 and not kms.opened
+
+
+async def test_a_version_that_is_gone_is_not_waited_for_and_the_next_claim_takes_the_key_as_it_is_wrapped_by_then(
+    kms: Kms, database_url: str, tmp_path: Path
+) -> None:
+    async with staged(database_url, tmp_path, **told(kms)) as stage:
+        await stage.lend(KEY)
+        [asked] = await stage.submit("one")
+        kms.key().rotate()
+        kms.key().least = 2
+        worker = Worker(stage.app, 1)
+        for kms.sealed in (True, False):  # it is gone when the KMS is back, or already
+            kms.asked.clear()
+            assert len((await worker.claim()).leases) == 1
+            await asyncio.wait_for(kms.asked.wait(), 20)
+            kms.sealed = False
+            await asyncio.wait_for(ended(worker), 20)
+            assert (await stage.generation(asked.id)).state is State.QUEUED and stage.provider.calls == []
+        kms.key().least = 1
+        assert await rotated(stage.app.settings) == 3
+        kms.key().least = 2
+        await work_off(worker)
+        assert (await stage.generation(asked.id)).state is State.DELIVERED
+        assert not breaches(await stage.audit())
 
 
 async def test_start_up_proves_in_batches_and_those_who_open_at_once_share_a_request(kms: Kms, database_url: str, tmp_path: Path) -> None:
