@@ -28,7 +28,7 @@ AT_ONCE = 64
 TAKE_PAUSE = 0.01
 """Seconds between two looks while there is work: what becomes due meanwhile is taken together, at a cost of one transaction."""
 SHORT_PAUSE = 1.0
-"""Seconds that a message waits for its chat's flood limit with its taker; a longer wait is written down, and so is that of an edit."""
+"""Seconds that a message waits for flood limits with its taker; a longer wait is written down, and so is that of an edit."""
 MAX_TRIES = 20
 BACK_OFF = (1, 2, 5, 15, 60, 300)
 """Seconds until the next try, when the platform did not say."""
@@ -94,10 +94,10 @@ class Delivery:
             due.set()  # there is room, and the chat's next row may go
 
     async def _one(self, row: Row) -> None:
-        pause = self._pause(row)
-        if not row.live and 0 < pause <= SHORT_PAUSE:
+        pause, patience = self._pause(row), 0.0 if row.live else SHORT_PAUSE
+        while 0 < pause <= patience:
             await asyncio.sleep(pause)
-            pause = self._pause(row)
+            pause, patience = self._pause(row), patience - pause
         if pause:
             pause = max(pause, SHORT_PAUSE) if row.live else pause
             await self._app.run(lambda work: work.mailbox.put_off(row.id, work.now + int(pause * SECOND)))

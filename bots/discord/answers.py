@@ -22,8 +22,9 @@ class Answers:
 
     def remember(self, message_id: int, token: discord.Webhook) -> None:
         """`message_id` was said through `token`."""
-        self._known[message_id] = (time.monotonic() + GOOD_SECONDS, token)
-        if len(self._known) > MOST:
+        now = time.monotonic()
+        self._known[message_id] = (now + GOOD_SECONDS, token)
+        while len(self._known) > MOST or next(iter(self._known.values()))[0] <= now:
             self._known.popitem(last=False)
 
     def through(self, message_id: int) -> discord.Webhook | None:

@@ -30,7 +30,7 @@ _GONE = {10003, 10004, 10008, 10013, 50033}  # unknown channel, server, message,
 _LATER = {20016, 20028, 30046, 40003, 40333}  # slow mode, write limits, old message edited too often, too many new chats, network
 _REFUSED = {20009, 50005, 200000}  # explicit content, somebody else's message, the server's own filter
 _MESSAGE_GONE = 10008
-_TOKEN_OVER = {10015, 50027}  # unknown webhook, invalid webhook token
+_TOKEN_REFUSED = {401, 403, 404}  # of an interaction's token; what the channel says then counts
 
 _TAG = re.compile(r"<(/?)(b|i|code)>")
 _MARKS = {"b": "**", "i": "*"}
@@ -273,7 +273,7 @@ class DiscordSender:
         try:
             await call(said)
         except discord.HTTPException as error:
-            if error.code not in _TOKEN_OVER:
+            if error.status not in _TOKEN_REFUSED or error.code == _MESSAGE_GONE:
                 raise
             self._answers.forget(message_id)
             await call(None)

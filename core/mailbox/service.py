@@ -78,7 +78,7 @@ _SENT = Rows("sent", row="bigint", new_state="text", at="bigint", as_="text")
 _DELIVERED = """
 UPDATE outbox SET state = sent.new_state, leased_until = 0, due_at = COALESCE(sent.at, outbox.due_at),
   message = COALESCE(sent.as_, outbox.message)
-FROM {sent} WHERE outbox.id = sent.row AND outbox.state <> 'done'"""
+FROM {sent} WHERE outbox.id = sent.row AND outbox.state IN ('waiting', 'live')"""
 _CLEARED = Rows("cleared", about="text", platform="text", chat="text")
 _CLEAR = """
 UPDATE outbox SET state = 'done', leased_until = 0 FROM {cleared}
@@ -199,9 +199,9 @@ class Mailbox:
         await self._connection.execute(_PUT_OFF, {"row": row_id, "at": due_at})
 
     async def drop(self, row_id: int, problem: str) -> None:
-        """A row can never be delivered."""
+        """A row can never be delivered, unless it is done."""
         values = {"state": State.DROPPED, "problem": problem[:200], "leased_until": 0}
-        await self._connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
+        await self._connection.execute(update(outbox).where(outbox.c.id == row_id, outbox.c.state != State.DONE).values(**values))
 
     async def drop_chat(self, address: Address, problem: str) -> None:
         """A chat shut us out: nothing that waits for it, or for a topic of it, is sent."""

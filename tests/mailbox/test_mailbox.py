@@ -276,6 +276,7 @@ async def test_a_result_clears_the_live_message_of_its_subject_in_its_own_chat_a
     await at(database, NOW, lambda box: box.touch(["generation:1", "generation:2"]))
     assert [each.id for each in await taken(database, NOW)] == [other]  # the first is gone: nobody edits it
     await at(database, NOW, lambda box: box.delivered([Sent(row_id, None, NOW)]))  # an edit that was under way
+    await at(database, NOW, lambda box: box.drop(row_id, "gone"))  # as the platform said of that edit
     assert (await row(database, row_id)).state == State.DONE
     assert await at(database, NOW, lambda box: box.delivered([Sent(results[0], None, clears=(ADA, "generation:1"))])) == [None]
 
