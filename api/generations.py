@@ -23,7 +23,7 @@ from core.generations.pages import page
 from core.money import format_credits
 from core.pools.models import pool_of
 from core.presets.models import MAX_FIELDS, MAX_VALUE, Preset
-from core.presets.rules import PREFIX, filled, is_made_with
+from core.presets.rules import PREFIX, filled
 from core.words import Text
 
 router = APIRouter(tags=["generations"])
@@ -227,23 +227,15 @@ async def _order(app: App, caller: Caller, asked: GenerationAsked, order_key: st
         wish = replace(wish, preset_id=wish.preset_id or parent.preset_id)
     audience = await audience_of(app, caller.user.id, asked.pool)
     checked, price = await app.ask(caller.user.id, wish, audience)
+    async with app.read() as work:
+        made_with = await work.presets.made_with(checked.preset_id, checked.prompt)
     order = Order(
-        order_key, caller.user.id, checked, price, community_id=asked.pool, token_id=caller.token_id, audience=audience,
-        preset=await _preset_of(app, checked),
-    )  # fmt: skip
+        order_key, caller.user.id, checked, price, community_id=asked.pool, token_id=caller.token_id, audience=audience, preset=made_with
+    )
     submitted = await app.submit(replace(order, remote=True))
     generation = submitted.generation
     headers = {"Location": f"/generations/{generation.id}"}
     return Answer(202, show(generation).model_dump_json().encode(), headers)
-
-
-async def _preset_of(app: App, wish: Wish) -> str | None:
-    """The name of the preset that a wish is made with, or remixed from one made with."""
-    if wish.preset_id is None:
-        return None
-    async with app.read() as work:
-        preset = await work.presets.get(wish.preset_id)
-    return preset.name if is_made_with(preset.template, wish.prompt) else None
 
 
 def _parameters(asked: GenerationAsked) -> Parameters:

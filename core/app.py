@@ -110,10 +110,14 @@ class App:
         self.pulse = Pulse(settings.pulse_dir, settings.pulse_seconds, self.now)
         self._submits: Coalescer[Order, Submitted] = Coalescer(self._submit, MAX_BATCH)
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle, MAX_BATCH)
-        self._arrivals: Coalescer[Sent, None] = Coalescer(self._arrived, MAX_BATCH)
-        self._deliveries: Coalescer[Sent, str | None] = Coalescer(self._delivered, MAX_BATCH)
-        self._people: Coalescer[tuple[str, str], User | None] = Coalescer(self._known, MAX_BATCH, gather=0)
-        self._tellings: Coalescer[int, Told] = Coalescer(self._told, MAX_BATCH, gather=0)
+        self.arrived: Coalescer[Sent, None] = Coalescer(self._arrived, MAX_BATCH)
+        """Mailbox.arrived, for whatever arrives at the same time."""
+        self.delivered: Coalescer[Sent, str | None] = Coalescer(self._delivered, MAX_BATCH)
+        """Mailbox.delivered, likewise."""
+        self.known: Coalescer[tuple[str, str], User | None] = Coalescer(self._known, MAX_BATCH, gather=0)
+        """Users.known: the user behind a platform and an id there."""
+        self.told: Coalescer[int, Told] = Coalescer(self._told, MAX_BATCH, gather=0)
+        """Generations.told: what is said of the generation of a number. Raises GenerationNotFound."""
         self._settle_rules = SettleRules(
             settings.miner_percent,
             settings.earnings_hold_hours * HOUR,
@@ -185,22 +189,6 @@ class App:
     async def settle(self, settlement: Settlement) -> bool:
         """Settles a lease, together with whatever is settled at the same time; whether it won."""
         return await self._settles(settlement)
-
-    async def arrived(self, sent: Sent) -> None:
-        """Mailbox.arrived, together with whatever arrives at the same time."""
-        await self._arrivals(sent)
-
-    async def delivered(self, sent: Sent) -> str | None:
-        """Mailbox.delivered, together with whatever is delivered at the same time."""
-        return await self._deliveries(sent)
-
-    async def known(self, platform: str, person: str) -> User | None:
-        """The user behind an identity, looked up together with whoever else is asked for."""
-        return await self._people((platform, person))
-
-    async def told(self, generation_id: int) -> Told:
-        """What is said of a generation, looked up together with whatever else is. Raises GenerationNotFound."""
-        return await self._tellings(generation_id)
 
     async def hand_over(self, resource: Resource, secret: Secret, token: str | None = None) -> Resource:
         """Takes a miner's key: checks its shape, seals it, and only then stores it and asks for a probe.
@@ -349,7 +337,7 @@ class App:
 
     async def close(self) -> None:
         """Waits for what is under way."""
-        for each in (self._submits, self._settles, self._arrivals, self._deliveries, self._people, self._tellings):
+        for each in (self._submits, self._settles, self.arrived, self.delivered, self.known, self.told):
             await each.close()
 
 

@@ -257,7 +257,7 @@ class Chat:
 
     async def _resolve(self, event: Event) -> User:
         person = event.person
-        known = await self.app.known(event.platform, person.id)
+        known = await self.app.known((event.platform, person.id))
         numbered = known is not None and known.name == person.id != person.name  # by an operator, who could not know more
         if known is not None and not (numbered and person.language is not None):
             return known

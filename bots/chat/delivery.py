@@ -27,6 +27,8 @@ from core.words import Text, Words
 AT_ONCE = 64
 TAKE_PAUSE = 0.01
 """Seconds between two looks while there is work: what becomes due meanwhile is taken together, at a cost of one transaction."""
+IDLE_PAUSE, TROUBLE_PAUSE = 1.0, 2.0
+"""Seconds until the next look where nobody wakes the loop: usually, and when the database is away."""
 SHORT_PAUSE = 1.0
 """Seconds that a message waits for flood limits with its taker; a longer wait is written down, and so is that of an edit."""
 MAX_TRIES = 20
@@ -61,17 +63,17 @@ class Delivery:
             group.create_task(wake_to_stop())
             while not stop.is_set():
                 for platform in self._senders:
-                    self._app.pulse.beat(platform, 2.0)
+                    self._app.pulse.beat(platform, TROUBLE_PAUSE)
                 try:
                     rows = await self._take(AT_ONCE - self._busy)
                 except UNREACHABLE as error:
                     log.error("delivery_trouble", problem=type(error).__name__)
-                    await wait(due, 2.0)
+                    await wait(due, TROUBLE_PAUSE)
                     continue
                 for row in rows:
                     self._busy += 1
                     group.create_task(self._under_way(row, due))
-                await (asyncio.sleep(TAKE_PAUSE) if rows else wait(due, 1.0))
+                await (asyncio.sleep(TAKE_PAUSE) if rows else wait(due, IDLE_PAUSE))
 
     async def deliver(self) -> int:
         """One round, to its end; returns how many rows were taken."""

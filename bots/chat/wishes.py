@@ -11,7 +11,6 @@ from core.generations.models import Order, Parameters, Wish
 from core.hints import Hints
 from core.moderation import Audience
 from core.pools.models import Community
-from core.presets.rules import is_made_with
 
 WISH_SECONDS = 15 * 60
 """How long a wish that a pool did not pay for can be paid otherwise by a button."""
@@ -39,7 +38,8 @@ async def ordered(context: Context, wish: Wish, *, alone: bool = False) -> Order
     await context.app.hints.remember(_key(event, order.key), json.dumps(kept), WISH_SECONDS)
     return replace(
         order, community_id=community.id, by_admin=place.admin, by_member=place.member, roles=place.roles,
-        channels=channels_of(event), preset=await _preset_of(context, wish) if community.policy.presets else None,
+        channels=channels_of(event),
+        preset=await context.work.presets.made_with(wish.preset_id, wish.prompt) if community.policy.presets else None,
     )  # fmt: skip
 
 
@@ -84,9 +84,3 @@ async def recalled(hints: Hints, event: Event, order: str, *, take: bool = False
 
 def _key(event: Event, order: str) -> str:
     return f"wished:{order}:{event.platform}:{event.person.id}"
-
-
-async def _preset_of(context: Context, wish: Wish) -> str | None:
-    """The preset that a wish is made with. Pictures that come of such a one keep its number, whatever their prompts say by now."""
-    preset = await context.work.presets.get(wish.preset_id) if wish.preset_id is not None else None
-    return preset.name if preset is not None and is_made_with(preset.template, wish.prompt) else None

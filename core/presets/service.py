@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.db import DAY
 from core.presets.errors import PresetNameTaken, PresetNotFound, TooManyPresets
 from core.presets.models import Draft, Preset, PresetState, preset_reports, presets
-from core.presets.rules import checked
+from core.presets.rules import checked, is_made_with
 from core.users.models import Role, users
 
 STARTERS = Path(__file__).with_name("starters.toml")
@@ -37,6 +37,14 @@ class Presets:
     async def get(self, preset_id: int) -> Preset:
         """One version, whatever became of it. Raises PresetNotFound."""
         return await self._one(presets.c.id == preset_id, str(preset_id))
+
+    async def made_with(self, preset_id: int | None, prompt: str) -> str | None:
+        """The name of the preset that a prompt is made with; None when it is made with none. Pictures that come of one made with a preset
+        keep its number, whatever their prompts say by now."""
+        if preset_id is None:
+            return None
+        preset = await self.get(preset_id)
+        return preset.name if is_made_with(preset.template, prompt) else None
 
     async def search(self, words: Iterable[str] = (), limit: int = 6, after: str = "", author_id: int | None = None) -> list[Preset]:
         """Listed presets by name, from just after the name `after`, in whose name, title or tags every word is found; or an author's."""

@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 
 from core.scheduler.policy import MAX_REASONS, PERMANENT, Choice, Job, NoChoice, Offer, Weights, choose, eligible
 
-NOW = 1_000_000.0
-MODEL = "stability:core"
-MINER, CREATOR = 1, 2
-WEIGHTS = Weights()
+MINER, CREATOR, NOW, MODEL, WEIGHTS = 1, 2, 1_000_000.0, "stability:core", Weights()
 
 
 def a_job(id_: int = 1, **changes: Any) -> Job:
